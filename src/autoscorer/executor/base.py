@@ -1,0 +1,128 @@
+"""What every backend is: one template of steps, one plan in, one outcome out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class StopReason(StrEnum):
+    """Why we ended a program before it ended by itself."""
+
+    TIME_LIMIT = "time_limit"
+    MEMORY_LIMIT = "memory_limit"
+    OUTPUT_LIMIT = "output_limit"
+    CANCELLED = "cancelled"
+
+
+StopSignal = Callable[[], StopReason | None]
+OnEvent = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one attempt may use."""
+
+    cpu_cores: float
+    memory_bytes: int
+    gpus: int
+    shm_bytes: int
+    time_limit_s: float
+    output_bytes: int
+    output_entries: int = 10_000
+    processes: int = 512
+    log_bytes: int = 10 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptPlan:
+    """All a backend needs to run one attempt.
+
+    ``attempt_dir`` is ours alone; the program writes into ``attempt_dir/out``. ``input_dir`` and
+    ``spec_path`` are shown to it read-only. ``logs_dir`` gets container.log and is not shown to it.
+    """
+
+    job_id: str
+    attempt_id: str
+    image: str
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    limits: Limits
+    input_dir: Path
+    spec_path: Path
+    attempt_dir: Path
+    logs_dir: Path
+
+    @property
+    def out_dir(self) -> Path:
+        return self.attempt_dir / "out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isolation:
+    """What kept the program apart, said honestly: ``not_enforced`` names every property that did not."""
+
+    backend: str
+    mode: str
+    enforced: tuple[str, ...] = ()
+    not_enforced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """How a program ended. ``exit_code`` is None when a signal ended it; sizes in bytes, times in seconds."""
+
+    exit_code: int | None
+    signal: int | None
+    stopped: StopReason | None
+    duration_s: float
+    peak_memory_bytes: int | None
+    cpu_seconds: float | None
+    stderr_tail: str
+    log_bytes_dropped: int
+    isolation: Isolation
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Executor(ABC):
+    """A backend. Subclasses act; what they decide, pure functions decide for them."""
+
+    name: str
+
+    def run(self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent) -> RunOutcome:
+        """Run one attempt to its end and leave nothing of it running.
+
+        ``stop`` is asked several times a second; a reason ends the program. Raises AutoscorerError
+        (RESOURCE_UNAVAILABLE, EXEC_ERROR, …) when the backend itself fails; a program's failure is
+        an outcome, judged by `failures.verdict`.
+        """
+        self.prepare(plan)
+        try:
+            self.stage_in(plan)
+            self.launch(plan, on_event=on_event)
+            return self.wait(plan, stop=stop)
+        finally:
+            self.clean_up(plan)
+
+    def prepare(self, plan: AttemptPlan) -> None:  # noqa: B027 - a step a backend may not need
+        """Check that this backend can run the plan at all."""
+
+    def stage_in(self, plan: AttemptPlan) -> None:
+        """Make the folders the program will see."""
+        plan.out_dir.mkdir(parents=True, exist_ok=True)
+
+    @abstractmethod
+    def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
+        """Start the program."""
+
+    @abstractmethod
+    def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
+        """Wait for its end or ours, and say how it ended."""
+
+    @abstractmethod
+    def clean_up(self, plan: AttemptPlan) -> None:
+        """Leave nothing running or mounted. Called always; safe to call twice."""

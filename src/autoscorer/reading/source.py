@@ -1,0 +1,71 @@
+"""One delivered file: its role, its name in messages, its bytes, and whose fault a fault in it is."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from autoscorer.utils.errors import AutoscorerError
+
+
+class Role(StrEnum):
+    """Which side of the comparison a file is; the value is the error table's cause."""
+
+    REFERENCE = "reference"
+    PREDICTION = "prediction"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to read. ``name`` is what messages show (``output/pred.csv``), never a host path."""
+
+    role: Role
+    name: str
+    path: Path
+
+    def read(self) -> bytes:
+        """The whole content. A prediction that is a link, pipe, folder or device is BAD_FORMAT."""
+        # O_NONBLOCK: opening a FIFO must not wait for a writer.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        if self.role is Role.PREDICTION:
+            flags |= os.O_NOFOLLOW
+        try:
+            descriptor = os.open(self.path, flags)
+        except FileNotFoundError:
+            raise self.fault("MISSING_FILE", f"{self.name} does not exist") from None
+        except OSError as exc:
+            raise self.fault("BAD_FORMAT", f"{self.name} is not a readable regular file ({exc.strerror})") from exc
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise self.fault("BAD_FORMAT", f"{self.name} is not a regular file")
+            return file.readall()
+
+    def fault(self, code: str, message: str, details: Mapping[str, Any] | None = None) -> AutoscorerError:
+        """The error to raise for a fault in this file, blamed on the side that delivered it."""
+        return AutoscorerError(code, message, {"file": self.name, **(details or {})}, cause=self.role)
+
+
+def find_source(workspace: Path, role: Role, filenames: Sequence[str]) -> Source:
+    """The file of ``role`` in ``workspace`` under one of ``filenames``.
+
+    The reference is looked for in ``reference/`` and then in ``input/``; the prediction in ``output/``.
+    Raises AutoscorerError: MISSING_FILE when there is none, BAD_FORMAT when there are several.
+    """
+    folders = ("reference", "input") if role is Role.REFERENCE else ("output",)
+    for folder in folders:
+        found = [name for name in filenames if os.path.lexists(workspace / folder / name)]
+        if len(found) > 1:
+            names = " and ".join(f"{folder}/{name}" for name in found)
+            raise AutoscorerError("BAD_FORMAT", f"{names} both exist: deliver one of them", {}, cause=role)
+        if found:
+            return Source(role, f"{folder}/{found[0]}", workspace / folder / found[0])
+    expected = [f"{folders[0]}/{name}" for name in filenames]
+    what = "reference" if role is Role.REFERENCE else "prediction"
+    raise AutoscorerError(
+        "MISSING_FILE", f"no {what} file: expected {' or '.join(expected)}", {"expected": expected}, cause=role
+    )

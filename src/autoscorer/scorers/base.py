@@ -1,0 +1,83 @@
+"""What a scorer is: the protocol, and the two base classes that spare its author the routine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import BaseModel
+
+from autoscorer.reading.source import Role, Source, find_source
+from autoscorer.schemas.result import Artifact, Result, canonical_json
+from autoscorer.utils.artifacts import sha256_of, write_bytes
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """All the platform asks of a scorer."""
+
+    name: str
+    version: str
+
+    def score(self, workspace: Path, params: dict[str, Any]) -> Result:
+        """Compare ``workspace/output`` with the reference and return the result.
+
+        Raises AutoscorerError with MISSING_FILE, PARSE_ERROR or BAD_FORMAT for a fault of the data
+        (``cause`` is ``prediction`` or ``reference``); anything else raised is the scorer's own fault.
+        """
+        ...
+
+
+class NoParams(BaseModel, extra="forbid"):
+    """The parameters of a scorer that takes none."""
+
+
+class BaseScorer(ABC):
+    """A scorer with the routine done: finding files, time stamps, artifacts, parameters.
+
+    ``name`` and ``version`` are required. The other class attributes describe the scorer; what is
+    declared is shown by `scorers list` and checked, what is None is not.
+    """
+
+    name: str = ""
+    version: str = ""
+    task: ClassVar[str | None] = None
+    primary_metric: ClassVar[str | None] = None
+    higher_is_better: ClassVar[bool | None] = None
+    score_range: ClassVar[tuple[float | None, float | None] | None] = None
+    params_model: ClassVar[type[BaseModel] | None] = None
+    reference_files: ClassVar[tuple[str, ...]] = ("gt.csv", "gt.json")
+    prediction_files: ClassVar[tuple[str, ...]] = ("pred.csv", "pred.json")
+
+    @abstractmethod
+    def score(self, workspace: Path, params: dict[str, Any]) -> Result:
+        """See `Scorer.score`."""
+
+    def reference(self, workspace: Path) -> Source:
+        """The truth: the first of ``reference_files`` in ``reference/``, else in ``input/``."""
+        return find_source(workspace, Role.REFERENCE, self.reference_files)
+
+    def predictions(self, workspace: Path) -> Source:
+        """The delivered file: the one of ``prediction_files`` in ``output/``."""
+        return find_source(workspace, Role.PREDICTION, self.prediction_files)
+
+    def _get_iso_timestamp(self) -> str:
+        """Now, as ISO 8601 UTC with ``Z``."""
+        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _versioning(self, *, undefined: list[str] | None = None, **extra: str) -> dict[str, str]:
+        """The required keys; ``undefined`` names metrics this data does not define."""
+        versioning = {"scorer": self.name, "version": self.version, "timestamp": self._get_iso_timestamp()}
+        if undefined:
+            versioning["undefined"] = canonical_json(sorted(undefined))
+        return versioning | extra
+
+    def _write_artifact(self, workspace: Path, filename: str, content: bytes) -> Artifact:
+        """Write ``output/artifacts/<filename>`` and describe it for `Result.artifacts`."""
+        folder = workspace / "output" / "artifacts"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / filename
+        write_bytes(path, content)
+        return Artifact(path=f"artifacts/{filename}", size=len(content), sha256=sha256_of(path))

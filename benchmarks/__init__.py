@@ -1,0 +1,1 @@
+"""Benchmarks: whole processes, interleaved, against what a user would run instead."""

@@ -1,0 +1,128 @@
+"""Times two commands as whole processes, in interleaved pairs, and says which machine said so."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CACHE = Path(__file__).resolve().parent.parent / ".cache" / "bench"
+MEASURED_PACKAGES = ("autoscorer", "polars", "numpy", "pandas", "scikit-learn", "hotcoco", "pycocotools")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process from start to end."""
+
+    seconds: float
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several interleaved pairs. The ratio is the median over pairs, so a slow minute hits both sides."""
+
+    ours: tuple[Run, ...]
+    other: tuple[Run, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Our time divided by the other's; below 1 we are faster."""
+        return statistics.median(
+            ours.seconds / other.seconds for ours, other in zip(self.ours, self.other, strict=True)
+        )
+
+    @property
+    def ours_s(self) -> float:
+        return statistics.median(run.seconds for run in self.ours)
+
+    @property
+    def other_s(self) -> float:
+        return statistics.median(run.seconds for run in self.other)
+
+    @property
+    def ours_peak_bytes(self) -> int:
+        return max(run.peak_rss_bytes for run in self.ours)
+
+    @property
+    def other_peak_bytes(self) -> int:
+        return max(run.peak_rss_bytes for run in self.other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the report: what was done, against what, how it should come out and how it did.
+
+    ``aim`` is a ratio ours/other that should not be exceeded; None where nothing was promised.
+    """
+
+    work: str
+    against: str
+    comparison: Comparison
+    aim: float | None
+    note: str = ""
+
+    @property
+    def is_met(self) -> bool:
+        return self.aim is None or self.comparison.ratio <= self.aim
+
+
+def compare(ours: Sequence[str], other: Sequence[str], pairs: int = 5) -> Comparison:
+    """Run both commands ``pairs`` times in turn. Raises RuntimeError when either fails."""
+    runs = [(timed(ours), timed(other)) for _ in range(pairs)]
+    return Comparison(tuple(pair[0] for pair in runs), tuple(pair[1] for pair in runs))
+
+
+def timed(command: Sequence[str]) -> Run:
+    """Wall time and peak memory of one process; raises RuntimeError with its stderr when it fails."""
+    began = time.perf_counter()
+    # Popen.wait would reap the child and drop its rusage, so we wait for it ourselves.
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        complaint = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(
+            f"{' '.join(command)} ended with {process.returncode}: {complaint.decode()[-2000:]}"
+        )
+    return Run(seconds, usage.ru_maxrss * 1024)
+
+
+def cached(name: str, generate: Callable[[Path], None]) -> Path:
+    """A folder of generated data below ``.cache/bench``; made once, complete or not at all."""
+    folder = CACHE / name
+    if not folder.exists():
+        partial = CACHE / f"{name}.part"
+        partial.mkdir(parents=True, exist_ok=True)
+        generate(partial)
+        partial.rename(folder)
+    return folder
+
+
+def versions() -> dict[str, str]:
+    """What was measured with: Python and every package that is installed."""
+    found = {"python": platform.python_version()}
+    for package in MEASURED_PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> str:
+    """The processor and its count, as the report names them; no host name."""
+    model = platform.machine()
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, Linux"

@@ -1,0 +1,186 @@
+"""The job specification: what `meta.json` holds."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, NoReturn, Self
+
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+
+from autoscorer.utils.config import parse_memory
+from autoscorer.utils.errors import AutoscorerError
+
+DEFAULT_TIME_LIMIT_S = 1800
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not contain a NUL character")
+    return text
+
+
+def _memory(text: str) -> str:
+    parse_memory(text)
+    return text
+
+
+Label = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Text = Annotated[StrictStr, AfterValidator(_no_nul)]
+Uri = Annotated[Text, Field(min_length=1, max_length=4096)]
+MemoryText = Annotated[StrictStr, AfterValidator(_memory)]
+Cores = Annotated[float, Field(strict=True, gt=0), AllowInfNan(allow_inf_nan=False)]
+EnvName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Resources(_Wire):
+    """What the container may use. What is left out is the operator's default.
+
+    ``cpu`` in cores, ``memory`` as text with a unit (``1Gi``), ``gpus`` a count.
+    """
+
+    cpu: Cores | None = None
+    memory: MemoryText | None = None
+    gpus: Annotated[StrictInt, Field(ge=0)] | None = None
+
+
+class ContainerSpec(_Wire):
+    """The participant's container. ``cmd`` empty means the image's own entry point."""
+
+    image: Annotated[StrictStr, Field(min_length=1, max_length=512, pattern=r"^[!-~]+$")]
+    cmd: list[Text] = Field(default_factory=list)
+    env: dict[EnvName, Text] = Field(default_factory=dict)
+    shm_size: MemoryText | None = None
+    gpus: Annotated[StrictInt, Field(ge=0)] | None = None
+    network_policy: Annotated[StrictStr, Field(min_length=1, max_length=128)] | None = None
+
+
+@dataclass(frozen=True)
+class SpecFault:
+    """One fault of a specification or workspace: where, what is wrong, and what would be right."""
+
+    field: str
+    message: str
+    suggestion: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" + (f" ({self.suggestion})" if self.suggestion else "")
+
+
+class JobSpec(_Wire):
+    """One job (SPEC J1). ``container`` may be left out where predictions are delivered."""
+
+    job_id: Label
+    task_type: Label
+    scorer: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,191}$")]
+    input_uri: Uri = "file://./input"
+    output_uri: Uri = "file://./output"
+    time_limit: Annotated[StrictInt, Field(gt=0)] = DEFAULT_TIME_LIMIT_S
+    resources: Resources = Field(default_factory=Resources)
+    container: ContainerSpec | None = None
+    scorer_params: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_gpu_count(self) -> Self:
+        asked = self.container.gpus if self.container else None
+        if asked is not None and asked != (self.resources.gpus or 0):
+            raise ValueError(f"container.gpus is {asked} but resources.gpus is {self.resources.gpus or 0}")
+        return self
+
+    @classmethod
+    def parse(cls, content: bytes) -> JobSpec:
+        """The specification in ``content`` (UTF-8 JSON).
+
+        Raises AutoscorerError CONFIG_VALIDATION_ERROR naming every fault (``details.faults``).
+        """
+        try:
+            value = json.loads(
+                content.decode("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_no_duplicates
+            )
+        except UnicodeDecodeError as exc:
+            raise spec_error([SpecFault("meta.json", "is not UTF-8 text", "save it as UTF-8")]) from exc
+        except RecursionError as exc:
+            raise spec_error([SpecFault("meta.json", "is nested too deeply")]) from exc
+        except ValueError as exc:
+            raise spec_error([SpecFault("meta.json", f"is not valid JSON: {exc}")]) from exc
+        return cls.from_value(value)
+
+    @classmethod
+    def from_value(cls, value: Any) -> JobSpec:
+        """As `parse`, from JSON that is already read."""
+        try:
+            return cls.model_validate(value)
+        except ValidationError as exc:
+            raise spec_error([_spec_fault(error) for error in exc.errors()]) from exc
+
+
+def spec_error(faults: Iterable[SpecFault], *, cause: str = "job_spec") -> AutoscorerError:
+    """CONFIG_VALIDATION_ERROR that carries every fault."""
+    listed = list(faults)
+    message = "; ".join(str(fault) for fault in listed[:5])
+    more = f"; and {len(listed) - 5} more" if len(listed) > 5 else ""
+    details = {"faults": [fault.to_json() for fault in listed]}
+    return AutoscorerError("CONFIG_VALIDATION_ERROR", message + more, details, cause=cause)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key {twice!r} appears twice")
+    return found
+
+
+_MODELS: Mapping[str, type[BaseModel]] = {"": JobSpec, "resources": Resources, "container": ContainerSpec}
+
+
+def _spec_fault(error: Any) -> SpecFault:
+    """A pydantic error in the words of meta.json."""
+    location = [str(part) for part in error["loc"]]
+    field = ".".join(location) or "meta.json"
+    given = error.get("input")
+    match error["type"]:
+        case "extra_forbidden":
+            model = _MODELS.get(".".join(location[:-1]))
+            near = difflib.get_close_matches(location[-1], model.model_fields if model else [], n=1, cutoff=0.5)
+            known = ", ".join(model.model_fields) if model else ""
+            return SpecFault(field, "unknown key", f"did you mean {near[0]!r}?" if near else f"known: {known}")
+        case "missing":
+            return SpecFault(field, "is required")
+        case "value_error":
+            text = str(error["ctx"]["error"])
+            return SpecFault(field, f"{_shown(given)}: {text}" if location else text)
+        case "model_type" | "dict_type":
+            return SpecFault(field, f"must be a JSON object, not {_shown(given)}")
+        case _:
+            text = error["msg"].removeprefix("Input ").replace("'", "")
+            return SpecFault(field, f"is {_shown(given)}: {text}")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

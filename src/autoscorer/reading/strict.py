@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import re
+from array import array
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from autoscorer.reading.source import Source
+from autoscorer.reading.table import ID, Columns, Table, choose_column
 from autoscorer.reading.text import decode_text, shown
+from autoscorer.utils.errors import AutoscorerError
 
 JSON_EXAMPLE = '[{"id": "1", "label": "cat"}]'
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+# How a csv.Error begins, and what we say instead.
+_CSV_FAULTS = {
+    "unexpected end of data": "a quoted field begins here and is never closed",
+    "',' expected after": "text follows a closing quote",
+    "new-line character seen": "a carriage return inside the line; end lines with LF or CRLF",
+    "field larger than": "a field of more than 131,072 characters; is a quote not closed?",
+}
 
 
 class _RejectedError(ValueError):
@@ -80,3 +93,57 @@ def _bounded_int(text: str) -> int:
     if len(text) > 309:
         raise _RejectedError("BAD_FORMAT", f"the number {shown(text)} is too large for a 64-bit float")
     return int(text)
+
+
+def read_csv(content: bytes, source: Source, wanted: Columns) -> Table:
+    """``id`` and the wanted column of a CSV file, by Python's csv module in strict mode (RFC 4180).
+
+    Lines end with LF or CRLF; columns stand in any order, further ones are ignored. Raises
+    AutoscorerError: PARSE_ERROR where the bytes are no CSV text, BAD_FORMAT for a wrong header and for
+    ragged or blank rows.
+    """
+    header, rows = csv_rows(content, source, wanted.example)
+    column = choose_column(header, wanted, source, {"line": 1})
+    id_at, text_at = header.index(ID), header.index(column)
+    ids: list[str] = []
+    texts: list[str] = []
+    lines = array("q")
+    for line, row in rows:
+        ids.append(row[id_at])
+        texts.append(row[text_at])
+        lines.append(line)
+    return Table(source, wanted, column, "line", ids, texts, lines)
+
+
+def csv_rows(
+    content: bytes, source: Source, example: str
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The header, and an iterator over (line where the row begins, fields). Raises as `read_csv` does."""
+    rows = _rows(decode_text(content, source, example=example), source, example)
+    _, header = next(rows)
+    return header, rows
+
+
+def _rows(text: str, source: Source, example: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with their first line. Every row has as many fields as the first."""
+    # newline="\n": a lone CR is no line end, so the csv module complains of it.
+    reader = csv.reader(io.StringIO(text, newline="\n"), strict=True)
+    width, line = 0, 1
+    try:
+        for row in reader:
+            if len(row) != (width or len(row)) or not row:
+                raise _ragged(row, width, line, source, example)
+            width = len(row)
+            yield line, row
+            line = reader.line_num + 1
+    except csv.Error as exc:
+        what = next((ours for theirs, ours in _CSV_FAULTS.items() if str(exc).startswith(theirs)), str(exc))
+        details = {"line": line, "expected": "CSV (RFC 4180)", "example": example}
+        raise source.fault("PARSE_ERROR", f"{source.name}, line {line}: {what}", details) from exc
+
+
+def _ragged(row: list[str], width: int, line: int, source: Source, example: str) -> AutoscorerError:
+    found = f"{len(row)} fields where the header has {width}" if row else "the row is blank"
+    details = {"line": line, "offenders": [",".join(row)[:200]], "example": example}
+    expected = {"expected": f"{width} fields in every row" if width else "a header"}
+    return source.fault("BAD_FORMAT", f"{source.name}, line {line}: {found}", details | expected)

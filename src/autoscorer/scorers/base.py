@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
+from autoscorer.reading.ids import check_same_ids
+from autoscorer.reading.rows import Rows, read_rows
 from autoscorer.reading.source import Role, Source, find_source
 from autoscorer.schemas.result import Artifact, Result, canonical_json
 from autoscorer.utils.artifacts import sha256_of, write_bytes
@@ -81,3 +84,31 @@ class BaseScorer(ABC):
         path = folder / filename
         write_bytes(path, content)
         return Artifact(path=f"artifacts/{filename}", size=len(content), sha256=sha256_of(path))
+
+
+class BaseCSVScorer(BaseScorer):
+    """A scorer over rows of text: both tables as ``{id: {column: text}}``, checked before they are used.
+
+    Every row has a value in each of ``columns``; further columns may be there.
+    """
+
+    columns: ClassVar[tuple[str, ...]] = ("label",)
+
+    def _load_ground_truth(self, workspace: Path) -> dict[str, dict[str, str]]:
+        """The truth's rows by id, at least one. Raises AutoscorerError blamed on the reference."""
+        source = self.reference(workspace)
+        rows = read_rows(source, self.columns)
+        if not rows:
+            raise source.fault("BAD_FORMAT", f"{source.name} has no rows", {"expected": "at least one row"})
+        return rows
+
+    def _load_predictions(self, workspace: Path) -> dict[str, dict[str, str]]:
+        """The delivered rows by id. Raises AutoscorerError blamed on the prediction."""
+        return read_rows(self.predictions(workspace), self.columns)
+
+    def _validate_data_consistency(
+        self, gt: Mapping[str, Mapping[str, str]], pred: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Raises AutoscorerError BAD_FORMAT, blamed on the prediction, unless both have the same ids."""
+        source = pred.source if isinstance(pred, Rows) else None
+        check_same_ids(gt, pred, source)

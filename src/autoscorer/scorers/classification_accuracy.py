@@ -1,0 +1,39 @@
+"""`classification_accuracy`: the share of rows predicted right, in all and for each true label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autoscorer.schemas.result import Result
+from autoscorer.scorers.base import BaseScorer, NoParams
+from autoscorer.scorers.per_label import PerLabel
+from autoscorer.scorers.registry import register
+
+
+@register("classification_accuracy", aliases=("classification_acc",))
+class ClassificationAccuracy(BaseScorer):
+    """Rows predicted right; ``accuracy_<label>`` counts the rows that truly have the label (its recall)."""
+
+    name = "classification_accuracy"
+    version = "1.0.0"
+    task = "classification"
+    primary_metric = "accuracy"
+    higher_is_better = True
+    score_range = (0.0, 1.0)
+    params_model = NoParams
+
+    def score(self, workspace: Path, params: dict[str, Any]) -> Result:
+        from autoscorer.metrics.classification import accuracy, count_labels, recall_per_label
+        from autoscorer.reading.align import load_labels
+
+        aligned = load_labels(self.reference(workspace), self.predictions(workspace))
+        counts = count_labels(aligned.y_true, aligned.y_pred, len(aligned.labels))
+        share = accuracy(counts)
+        labels = PerLabel(aligned.labels, counts, recall_per_label(counts), prefix="accuracy_")
+        return Result(
+            summary={"score": share, "accuracy": share},
+            metrics={"accuracy": share, **labels.metrics()},
+            artifacts=labels.artifacts(workspace, self._write_artifact),
+            versioning=self._versioning() | labels.versioning(),
+        )

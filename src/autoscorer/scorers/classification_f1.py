@@ -1,0 +1,40 @@
+"""`classification_f1`: macro F1 over labels, and the F1 of each label of the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autoscorer.schemas.result import Result
+from autoscorer.scorers.base import BaseScorer, NoParams
+from autoscorer.scorers.per_label import PerLabel
+from autoscorer.scorers.registry import register
+
+
+@register("classification_f1")
+class ClassificationF1(BaseScorer):
+    """The mean of the F1 of every label that the reference or the predictions use."""
+
+    name = "classification_f1"
+    version = "1.0.0"
+    task = "classification"
+    primary_metric = "f1_macro"
+    higher_is_better = True
+    score_range = (0.0, 1.0)
+    params_model = NoParams
+
+    def score(self, workspace: Path, params: dict[str, Any]) -> Result:
+        from autoscorer.metrics.classification import count_labels, fbeta_per_label, macro_mean
+        from autoscorer.reading.align import load_labels
+
+        aligned = load_labels(self.reference(workspace), self.predictions(workspace))
+        counts = count_labels(aligned.y_true, aligned.y_pred, len(aligned.labels))
+        f1 = fbeta_per_label(counts)
+        f1_macro = macro_mean(f1)
+        labels = PerLabel(aligned.labels, counts, f1, prefix="f1_", taken=("f1_macro",))
+        return Result(
+            summary={"score": f1_macro, "f1_macro": f1_macro},
+            metrics={"f1_macro": f1_macro, **labels.metrics()},
+            artifacts=labels.artifacts(workspace, self._write_artifact),
+            versioning=self._versioning() | labels.versioning(),
+        )

@@ -1,0 +1,88 @@
+"""One metric for every label of the reference: as metric keys while they are few, else as an artifact."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoscorer.schemas.result import Artifact, canonical_json
+
+if TYPE_CHECKING:  # numpy is not imported until a scorer computes
+    from autoscorer.metrics.classification import FloatArray, LabelCounts
+
+MOST_KEYS = 1_000
+SHOWN_LABELS = 5
+SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class PerLabel:
+    """``values`` and ``counts`` over ``labels``; a label of the reference becomes the key ``prefix + label``.
+
+    A key in ``taken`` belongs to another metric and stays its own: that label is in the artifact
+    ``per_label`` only, and ``versioning.labels_without_key`` names it.
+    """
+
+    labels: tuple[str, ...]
+    counts: LabelCounts
+    values: FloatArray
+    prefix: str
+    taken: tuple[str, ...] = ()
+
+    def metrics(self) -> dict[str, float]:
+        """Key to value in the order of the labels; empty when the reference has over 1,000 labels."""
+        codes = self._reference_codes()
+        if len(codes) > MOST_KEYS:
+            return {}
+        keyed = {self.prefix + self.labels[code]: float(self.values[code]) for code in codes}
+        return {key: value for key, value in keyed.items() if key not in self.taken}
+
+    def artifacts(
+        self, workspace: Path, write: Callable[[Path, str, bytes], Artifact]
+    ) -> dict[str, Artifact]:
+        """The table of all labels, written by ``write`` when some label has no key."""
+        if not self._without_key() and len(self._reference_codes()) <= MOST_KEYS:
+            return {}
+        return {"per_label": write(workspace, "per_label.csv", self._table())}
+
+    def versioning(self) -> dict[str, str]:
+        """What the metrics alone would not tell: labels nobody could get right, labels without a key."""
+        told = {}
+        foreign = [label for label, rows in zip(self.labels, self.counts.true, strict=True) if not rows]
+        if foreign:
+            told["labels_not_in_reference"] = _counted(foreign)
+        if self._without_key():
+            told["labels_without_key"] = _counted(self._without_key())
+        return told
+
+    def _reference_codes(self) -> list[int]:
+        return [code for code, rows in enumerate(self.counts.true) if rows]
+
+    def _without_key(self) -> list[str]:
+        return [
+            self.labels[code]
+            for code in self._reference_codes()
+            if self.prefix + self.labels[code] in self.taken
+        ]
+
+    def _table(self) -> bytes:
+        from autoscorer.metrics.classification import fbeta_per_label, precision_per_label, recall_per_label
+
+        columns = (fbeta_per_label, precision_per_label, recall_per_label)
+        f1, precision, recall = (column(self.counts).tolist() for column in columns)
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["label", "f1", "precision", "recall", "support"])
+        for code in self._reference_codes():
+            support = int(self.counts.true[code])
+            writer.writerow([self.labels[code], f1[code], precision[code], recall[code], support])
+        return text.getvalue().encode()
+
+
+def _counted(labels: list[str]) -> str:
+    first = [label[:SHOWN_CHARACTERS] for label in labels[:SHOWN_LABELS]]
+    return canonical_json({"count": len(labels), "first": first})

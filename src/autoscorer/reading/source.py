@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from autoscorer.utils.errors import AutoscorerError
+
+VIEW_MARKER = ".view.json"
 
 
 class Role(StrEnum):
@@ -27,19 +30,21 @@ class Source:
     role: Role
     name: str
     path: Path
+    follow_links: bool = False
 
     def read(self) -> bytes:
         """The whole content. A prediction that is a link, pipe, folder or device is BAD_FORMAT."""
         # O_NONBLOCK: opening a FIFO must not wait for a writer.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-        if self.role is Role.PREDICTION:
+        if self.role is Role.PREDICTION and not self.follow_links:
             flags |= os.O_NOFOLLOW
         try:
             descriptor = os.open(self.path, flags)
         except FileNotFoundError:
             raise self.fault("MISSING_FILE", f"{self.name} does not exist") from None
         except OSError as exc:
-            raise self.fault("BAD_FORMAT", f"{self.name} is not a readable regular file ({exc.strerror})") from exc
+            why = f"{self.name} is not a readable regular file ({exc.strerror})"
+            raise self.fault("BAD_FORMAT", why) from exc
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise self.fault("BAD_FORMAT", f"{self.name} is not a regular file")
@@ -48,6 +53,19 @@ class Source:
     def fault(self, code: str, message: str, details: Mapping[str, Any] | None = None) -> AutoscorerError:
         """The error to raise for a fault in this file, blamed on the side that delivered it."""
         return AutoscorerError(code, message, {"file": self.name, **(details or {})}, cause=self.role)
+
+
+def view_names(workspace: Path) -> dict[str, str] | None:
+    """What files are called in messages, in a folder that the platform laid out; None in any other.
+
+    Links in such a folder are the platform's own. The marker stands beside `output/`, where no
+    participant writes.
+    """
+    try:
+        names: dict[str, str] = json.loads((workspace / VIEW_MARKER).read_bytes())
+    except FileNotFoundError:
+        return None
+    return names
 
 
 def find_source(workspace: Path, role: Role, filenames: Sequence[str]) -> Source:
@@ -63,9 +81,14 @@ def find_source(workspace: Path, role: Role, filenames: Sequence[str]) -> Source
             names = " and ".join(f"{folder}/{name}" for name in found)
             raise AutoscorerError("BAD_FORMAT", f"{names} both exist: deliver one of them", {}, cause=role)
         if found:
-            return Source(role, f"{folder}/{found[0]}", workspace / folder / found[0])
+            name = f"{folder}/{found[0]}"
+            shown = view_names(workspace)
+            return Source(role, (shown or {}).get(name, name), workspace / name, shown is not None)
     expected = [f"{folders[0]}/{name}" for name in filenames]
     what = "reference" if role is Role.REFERENCE else "prediction"
     raise AutoscorerError(
-        "MISSING_FILE", f"no {what} file: expected {' or '.join(expected)}", {"expected": expected}, cause=role
+        "MISSING_FILE",
+        f"no {what} file: expected {' or '.join(expected)}",
+        {"expected": expected},
+        cause=role,
     )

@@ -72,7 +72,10 @@ def make_envelope(
     if error is not None:
         standard = error.to_dict()
         body = ErrorBody(
-            code=error.code, message=error.message, stage=standard["stage"], details=standard.get("details", {})
+            code=error.code,
+            message=error.message,
+            stage=standard["stage"],
+            details=standard.get("details", {}),
         )
     return Envelope(
         ok=error is None,

@@ -166,9 +166,10 @@ def _spec_fault(error: Any) -> SpecFault:
     match error["type"]:
         case "extra_forbidden":
             model = _MODELS.get(".".join(location[:-1]))
-            near = difflib.get_close_matches(location[-1], model.model_fields if model else [], n=1, cutoff=0.5)
-            known = ", ".join(model.model_fields) if model else ""
-            return SpecFault(field, "unknown key", f"did you mean {near[0]!r}?" if near else f"known: {known}")
+            known = list(model.model_fields) if model else []
+            near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+            suggestion = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            return SpecFault(field, "unknown key", suggestion)
         case "missing":
             return SpecFault(field, "is required")
         case "value_error":

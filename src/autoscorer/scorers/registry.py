@@ -47,10 +47,10 @@ class ScorerRegistry:
         if scorer is None:
             known = sorted({*self._scorers, *self._aliases})
             near = difflib.get_close_matches(name, known, n=1)
-            guess = f"; did you mean {near[0]!r}?" if near else ""
+            guess = f" Did you mean {near[0]!r}?" if near else ""
             raise AutoscorerError(
                 "SCORER_NOT_FOUND",
-                f"no scorer is called {name!r}{guess} Known: {', '.join(known)}",
+                f"no scorer is called {name!r}.{guess} Known: {', '.join(known)}",
                 {"scorer": name, "known": known},
             )
         return scorer
@@ -61,6 +61,19 @@ class ScorerRegistry:
 
     def aliases_of(self, name: str) -> list[str]:
         return sorted(alias for alias, target in self._aliases.items() if target == name)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What a scorer says of itself, JSON-ready; what it does not declare is None."""
+        scorer = self._scorers[name]
+        model = getattr(scorer, "params_model", None)
+        declared = ("task", "primary_metric", "higher_is_better", "score_range")
+        return {
+            "name": name,
+            "version": scorer.version,
+            "aliases": self.aliases_of(name),
+            **{key: getattr(scorer, key, None) for key in declared},
+            "params_schema": model.model_json_schema() if model else None,
+        }
 
 
 registry = ScorerRegistry()
@@ -78,3 +91,9 @@ def load_builtin() -> ScorerRegistry:
 def get_scorer(name: str) -> Scorer:
     """The scorer instance registered as ``name``; raises AutoscorerError SCORER_NOT_FOUND."""
     return load_builtin().get(name)
+
+
+def describe_all() -> list[dict[str, Any]]:
+    """What every scorer says of itself, by name."""
+    loaded = load_builtin()
+    return [loaded.describe(name) for name in loaded.names()]

@@ -1,10 +1,11 @@
-"""Files that are written whole or not at all, and what is said about them."""
+"""Files that are written whole or not at all, what is said about them, and folders that go whole."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,3 +48,48 @@ def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file's bytes, read in constant memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder whatever is in it. Links are removed, never followed; nothing there is no error.
+
+    Works on trees of any depth (shutil.rmtree recurses before Python 3.13) by moving subfolders up
+    to the top one level at a time, and on folders without permissions that are our own.
+    """
+    try:
+        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    except OSError:
+        path.unlink(missing_ok=True)
+        return
+    try:
+        os.fchmod(root, 0o700)
+        moved = 0
+        while names := os.listdir(root):
+            for name in names:
+                moved = _remove_entry(root, name, moved)
+    finally:
+        os.close(root)
+    path.rmdir()
+
+
+def _remove_entry(root: int, name: str, moved: int) -> int:
+    """Remove one entry of ``root``; subfolders' subfolders are moved to ``root`` under fresh names."""
+    if not stat.S_ISDIR(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
+        os.unlink(name, dir_fd=root)
+        return moved
+    os.chmod(name, 0o700, dir_fd=root)
+    folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+    try:
+        for child in os.listdir(folder):
+            if stat.S_ISDIR(os.stat(child, dir_fd=folder, follow_symlinks=False).st_mode):
+                os.chmod(child, 0o700, dir_fd=folder)
+                moved += 1
+                os.rename(child, f".removed-{os.getpid()}-{moved}", src_dir_fd=folder, dst_dir_fd=root)
+            else:
+                os.unlink(child, dir_fd=folder)
+    finally:
+        os.close(folder)
+    os.rmdir(name, dir_fd=root)
+    return moved

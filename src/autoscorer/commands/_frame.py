@@ -1,0 +1,167 @@
+"""Every command's frame: configuration, boundary, answer, exit code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Never
+
+import typer
+
+from autoscorer import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from autoscorer.schemas.envelope import Warning_
+    from autoscorer.utils.config import Config
+    from autoscorer.utils.errors import AutoscorerError
+
+EXIT_FAILED, EXIT_USAGE, EXIT_PLATFORM = 1, 2, 3
+
+
+@dataclass
+class Answer:
+    """What a command found: JSON-ready ``data``, and a function that shows it on a terminal.
+
+    ``failed`` marks an answer that is no error of a job but not fine either (exit code 1).
+    """
+
+    data: dict[str, Any]
+    panel: Callable[[], RenderableType]
+    warnings: Sequence[Warning_] = ()
+    failed: bool = False
+
+
+@dataclass
+class Frame:
+    """One call of a command."""
+
+    config_path: str | None
+    as_json: bool
+    warnings: list[Warning_] = field(default_factory=list)
+    _status: Any = None
+
+    @property
+    def config(self) -> Config:
+        """The configuration of this call; raises CONFIG_VALIDATION_ERROR when it is used and faulty."""
+        from autoscorer.utils.config import Config
+
+        return Config(self.config_path) if self.config_path else Config()
+
+    def on_stage(self, stage: str) -> None:
+        """Show the stage a job is in; a pipe stays quiet."""
+        if self._status is not None:
+            self._status.update(f"{stage} …")
+
+    @contextmanager
+    def progress(self) -> Iterator[None]:
+        """A spinner on a terminal's standard error while work goes on."""
+        if self.as_json or not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+
+        with Console(stderr=True).status("starting …") as self._status:
+            yield
+        self._status = None
+
+
+def execute(context: typer.Context, work: Callable[[Frame], Answer], *, as_json: bool) -> Never:
+    """Run ``work`` as a command: print its answer or its error, and exit with the right code."""
+    from autoscorer.utils.errors import AutoscorerError
+
+    started = time.perf_counter()
+    frame = Frame(context.obj, as_json or not sys.stdout.isatty())
+    answer: Answer | None = None
+    error: AutoscorerError | None = None
+    try:
+        signal.signal(signal.SIGTERM, _interrupt)
+        with frame.progress() if not frame.as_json else nullcontext():
+            answer = work(frame)
+    except AutoscorerError as exc:
+        error = exc
+    except KeyboardInterrupt:
+        error = AutoscorerError("CANCELLED", "interrupted")
+    except (typer.BadParameter, typer.Exit):
+        raise
+    except BaseException as exc:  # boundary of a command: our own fault, told without a traceback
+        error = _internal(frame, exc)
+    _show(frame, answer, error, time.perf_counter() - started)
+    raise typer.Exit(_exit_code(answer, error))
+
+
+def usage_error(message: str) -> Never:
+    """End with exit code 2 and ``message``."""
+    raise typer.BadParameter(message)
+
+
+def parse_choice(value: str, choices: Sequence[str], option: str) -> str:
+    """``value`` if it is one of ``choices``, else a usage error that names them."""
+    if value not in choices:
+        usage_error(f"{option} is {value!r}; known: {', '.join(choices)}")
+    return value
+
+
+def parse_params(text: str | None) -> dict[str, Any] | None:
+    """`--params` as a JSON object, None if not given; a usage error otherwise."""
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        usage_error(f"--params is not valid JSON: {exc}")
+    if not isinstance(value, dict):
+        usage_error("--params must be a JSON object, for instance '{\"beta\": 2}'")
+    return value
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _internal(frame: Frame, exc: BaseException) -> AutoscorerError:
+    from autoscorer.utils.errors import AutoscorerError
+    from autoscorer.utils.logger import log_exception
+
+    # Without a configuration or a place for the log the answer below has to do.
+    with suppress(AutoscorerError, OSError):
+        log_exception(frame.config.settings, exc)
+    return AutoscorerError("INTERNAL_ERROR", f"unexpected {type(exc).__name__} in the platform")
+
+
+def _exit_code(answer: Answer | None, error: AutoscorerError | None) -> int:
+    if error is None:
+        return EXIT_FAILED if answer is not None and answer.failed else 0
+    return EXIT_PLATFORM if error.blame in ("operator", "platform") else EXIT_FAILED
+
+
+def _show(frame: Frame, answer: Answer | None, error: AutoscorerError | None, seconds: float) -> None:
+    warnings = [*frame.warnings, *(answer.warnings if answer else ())]
+    if frame.as_json:
+        _print_json(answer.data if answer else {}, error, warnings, seconds)
+        return
+    from autoscorer.commands._panels import error_panel, show
+
+    if answer is not None:
+        show(answer.panel(), warnings)
+    if error is not None:
+        show(error_panel(error), warnings)
+
+
+def _print_json(
+    data: Mapping[str, Any], error: AutoscorerError | None, warnings: Sequence[Warning_], seconds: float
+) -> None:
+    from autoscorer.schemas.envelope import make_envelope
+
+    envelope = make_envelope(
+        data=dict(data), error=error, execution_time_s=seconds, version=__version__, warnings=warnings
+    )
+    print(json.dumps(envelope.model_dump(mode="json"), ensure_ascii=False, indent=2))  # noqa: T201

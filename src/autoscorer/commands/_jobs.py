@@ -1,0 +1,40 @@
+"""What the commands that work on a job have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from autoscorer.commands._frame import Answer, Frame, parse_choice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autoscorer.pipeline import JobContext
+    from autoscorer.scheduler import Isolation
+    from autoscorer.schemas.envelope import Warning_
+    from autoscorer.schemas.result import Result
+
+
+def make_context(
+    frame: Frame, *, backend: str = "auto", isolation: str = "hardened", keep: bool = False
+) -> JobContext:
+    """The job's context from a command's options; usage errors for names that are not known."""
+    from autoscorer import runtime
+
+    parse_choice(backend, ["auto", *runtime.backend_names()], "--backend")
+    parse_choice(isolation, ["hardened", "trusted"], "--isolation")
+    return runtime.job_context(
+        frame.config.settings,
+        backend=backend,
+        isolation=cast("Isolation", isolation),
+        on_stage=frame.on_stage,
+        keep_attempt=keep,
+    )
+
+
+def result_answer(result: Result, where: str, warnings: Sequence[Warning_] = ()) -> Answer:
+    """The answer of a scoring; ``where`` is the path of result.json, empty if none was written."""
+    from autoscorer.commands._panels import result_panel
+
+    data = {"result": result.to_json(), "result_path": where or None}
+    return Answer(data, lambda: result_panel(result, where), warnings)

@@ -1,0 +1,21 @@
+"""The options that several commands share, each said once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+WorkspaceArgument = Annotated[str, typer.Argument(metavar="WORKSPACE", help="The workspace folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON (the default in a pipe).")]
+BackendOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Where to run: local, or auto for a container engine.")
+]
+IsolationOption = Annotated[
+    str,
+    typer.Option(
+        metavar="hardened|trusted",
+        help="Local backend: a sandbox, or a plain process for code you trust.",
+    ),
+]
+KeepOption = Annotated[bool, typer.Option("--keep", help="Keep the attempt's folder in .attempts/.")]

@@ -1,0 +1,113 @@
+"""What a person sees on a terminal: results, errors, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from autoscorer.utils.errors import find_code
+
+if TYPE_CHECKING:
+    from autoscorer.schemas.envelope import Warning_
+    from autoscorer.schemas.result import Result
+    from autoscorer.utils.errors import AutoscorerError
+
+MAX_ROWS = 24
+
+
+def show(panel: RenderableType, warnings: Sequence[Warning_]) -> None:
+    """Print a panel and the warnings below it."""
+    console = Console()
+    console.print(panel)
+    for warning in warnings:
+        console.print(f"[yellow]⚠ {warning.code}[/] {escape(warning.message)}")
+
+
+def pairs(rows: Mapping[str, Any]) -> Table:
+    """Two quiet columns: name and value."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(escape(name), value if isinstance(value, Text) else escape(_text(value)))
+    return table
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A plain table with a heading."""
+    made = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(value if isinstance(value, Text) else escape(_text(value)) for value in row))
+    return made
+
+
+def titled(title: str, body: RenderableType, *, colour: str = "cyan") -> Panel:
+    return Panel(
+        body, title=f"[bold]{escape(title)}[/]", title_align="left", border_style=colour, padding=(1, 2)
+    )
+
+
+def result_panel(result: Result, where: str) -> Panel:
+    """A score: the headline first, then every metric, then what it took."""
+    head = Table.grid(padding=(0, 3))
+    for name, value in result.summary.items():
+        head.add_row(Text(name, style="bold"), Text(_text(value), style="bold green"))
+    metrics = dict(list(result.metrics.items())[:MAX_ROWS])
+    more = len(result.metrics) - len(metrics)
+    parts: list[RenderableType] = [head, Text(), pairs(metrics)]
+    if more > 0:
+        parts.append(Text(f"… and {more} more in result.json", style="dim"))
+    parts += [Text(), pairs(_facts(result, where))]
+    return titled(
+        f"{result.versioning['scorer']} {result.versioning['version']}", Group(*parts), colour="green"
+    )
+
+
+def _facts(result: Result, where: str) -> dict[str, str]:
+    seconds = {key.removesuffix("_seconds"): value for key, value in result.timing.items()}
+    facts = {"time": "  ".join(f"{name} {value:.3f} s" for name, value in seconds.items())}
+    peak = result.resources.get("peak_memory_bytes")
+    cpu = result.resources.get("cpu_seconds")
+    if peak is not None:
+        facts["memory"] = f"{peak / 2**20:.1f} MiB at most"
+    if cpu is not None:
+        facts["cpu"] = f"{cpu:.2f} s"
+    facts["digest"] = result.versioning.get("score_digest", "")
+    if result.artifacts:
+        facts["artifacts"] = ", ".join(artifact.path for artifact in result.artifacts.values())
+    return facts | ({"result": where} if where else {})
+
+
+def error_panel(error: AutoscorerError) -> Panel:
+    """A failure: what was wrong, where, whose fault, what to do (in both languages)."""
+    row = find_code(error.code, error.cause)
+    parts: list[RenderableType] = [Text(error.message), Text()]
+    shown = {
+        key: error.details[key]
+        for key in ("file", "line", "index", "expected", "example")
+        if key in error.details
+    }
+    if offenders := error.details.get("offenders"):
+        shown["offenders"] = ", ".join(map(str, offenders[:5])) if isinstance(offenders, list) else offenders
+    parts.append(pairs({"stage": str(error.stage), "fault of": str(error.blame), **shown}))
+    if tail := error.details.get("stderr_tail"):
+        parts += [Text(), Text("last lines of stderr", style="dim"), Text(str(tail))]
+    if row is not None:
+        parts += [Text(), Text(f"→ {row.hint_en}", style="cyan"), Text(f"→ {row.hint_zh}", style="cyan")]
+    return titled(error.code, Group(*parts), colour="red")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return str(value)

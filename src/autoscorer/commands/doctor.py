@@ -1,0 +1,30 @@
+"""`autoscorer doctor`: what this machine enforces, found out by trying."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from autoscorer.commands._frame import Answer, Frame, execute
+from autoscorer.commands._options import JsonOption
+
+
+def command(context: typer.Context, *, as_json: JsonOption = False) -> None:
+    """Try each isolation property on this machine and say what is enforced."""
+
+    def work(frame: Frame) -> Answer:
+        from autoscorer.commands._panels import table
+        from autoscorer.confine.probes import probe_isolation
+
+        frame.on_stage("trying the local sandbox")
+        probes = probe_isolation()
+        rows = [["yes" if probe.enforced else "NO", probe.name, probe.detail] for probe in probes]
+        missing = [probe.name for probe in probes if not probe.enforced]
+        return Answer(
+            {"probes": [asdict(probe) for probe in probes], "not_enforced": missing},
+            lambda: table(["enforced", "property", "how it was tried"], rows),
+            failed=bool(missing) and not any(probe.enforced for probe in probes),
+        )
+
+    execute(context, work, as_json=as_json)

@@ -1,0 +1,72 @@
+"""`autoscorer score`: a workspace's output, or one file against another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autoscorer.commands._frame import Answer, Frame, execute, parse_params, usage_error
+from autoscorer.commands._jobs import make_context, result_answer
+from autoscorer.commands._options import JsonOption, KeepOption
+
+
+def command(
+    context: typer.Context,
+    workspace: Annotated[
+        str | None, typer.Argument(metavar="[WORKSPACE]", help="The workspace folder.")
+    ] = None,
+    *,
+    reference: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The truth, to score without a workspace.")
+    ] = None,
+    predictions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The predictions, to score without a workspace.")
+    ] = None,
+    scorer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The scorer; in a workspace that of meta.json.")
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option(metavar="JSON", help="The scorer's parameters instead of scorer_params.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Without a workspace: write result.json here.")
+    ] = None,
+    keep: KeepOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare predictions with the truth and write the result."""
+    chosen = parse_params(params)
+    if workspace is None and not (reference and predictions and scorer):
+        usage_error("give a WORKSPACE, or --reference, --predictions and --scorer")
+    if workspace is not None and (reference or predictions or output):
+        usage_error("--reference, --predictions and --output go without a WORKSPACE")
+
+    def work(frame: Frame) -> Answer:
+        if workspace is not None:
+            return _workspace(frame, workspace)
+        return _files()
+
+    def _workspace(frame: Frame, path: str) -> Answer:
+        from autoscorer import pipeline
+        from autoscorer.workspace import Workspace
+
+        job = make_context(frame, keep=keep)
+        result = pipeline.score(job, path, scorer_name=scorer, params=chosen)
+        where = pipeline.result_path(Workspace.open(path))
+        return result_answer(result, where, pipeline.exposure_warnings(Workspace.open(path)))
+
+    def _files() -> Answer:
+        from autoscorer import runtime
+
+        result = runtime.score_files(
+            Path(reference or ""),
+            Path(predictions or ""),
+            scorer or "",
+            params=chosen,
+            output=Path(output) if output else None,
+        )
+        return result_answer(result, str(Path(output) / "result.json") if output else "")
+
+    execute(context, work, as_json=as_json)

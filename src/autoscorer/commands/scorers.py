@@ -1,0 +1,31 @@
+"""`autoscorer scorers`: which scorers there are."""
+
+from __future__ import annotations
+
+import typer
+
+from autoscorer.commands._frame import Answer, Frame, execute
+from autoscorer.commands._options import JsonOption
+
+group = typer.Typer(help="Look at the scorers.", no_args_is_help=True)
+
+
+@group.callback()
+def _group() -> None:
+    """Look at the scorers."""
+
+
+@group.command("list")
+def list_(context: typer.Context, *, as_json: JsonOption = False) -> None:
+    """List the scorers with their metric and direction."""
+
+    def work(_frame: Frame) -> Answer:
+        from autoscorer.commands._panels import table
+        from autoscorer.scorers.registry import describe_all
+
+        described = describe_all()
+        columns = ["name", "version", "task", "primary_metric", "higher_is_better", "aliases"]
+        rows = [["" if row[name] is None else row[name] for name in columns] for row in described]
+        return Answer({"scorers": described}, lambda: table(columns, rows))
+
+    execute(context, work, as_json=as_json)

@@ -1,0 +1,322 @@
+"""One job through its stages: run (prepare, execute, judge, harvest) and score (view, evaluate, publish)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from autoscorer import records, staging
+from autoscorer.executor.base import AttemptPlan, Executor, RunOutcome, StopReason, StopSignal
+from autoscorer.executor.failures import verdict
+from autoscorer.harvest import HarvestPolicy, harvest
+from autoscorer.reading.source import Role, find_source
+from autoscorer.records import JobFacts
+from autoscorer.scheduler import resolve_limits
+from autoscorer.schemas.envelope import Warning_
+from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
+from autoscorer.schemas.result import Result
+from autoscorer.scorers.evaluation import evaluate
+from autoscorer.scorers.invoke import check_params
+from autoscorer.scorers.registry import get_scorer
+from autoscorer.scorers.view import combined_sha256, file_names, workspace_view
+from autoscorer.utils.config import Settings
+from autoscorer.utils.errors import AutoscorerError
+from autoscorer.utils.logger import JobLogger
+from autoscorer.workspace import Attempt, Workspace
+
+
+def _never() -> StopReason | None:
+    return None
+
+
+def _quiet(_stage: str) -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobContext:
+    """What a job needs from outside. ``choose`` makes the executor; ``on_stage`` hears each stage's name."""
+
+    settings: Settings
+    choose: Callable[[], Executor]
+    stop: StopSignal = _never
+    on_stage: Callable[[str], None] = _quiet
+    keep_attempt: bool = False
+
+
+@dataclass
+class _Job:
+    """One job under way: what is known of it so far, so that a failure can tell it all."""
+
+    context: JobContext
+    workspace: Workspace
+    spec: JobSpec
+    logger: JobLogger
+    facts: JobFacts = field(default_factory=JobFacts)
+
+    @property
+    def output_dir(self) -> Path:
+        return staging.output_dir(self.workspace, self.spec)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Tell of a stage and time it."""
+        self.context.on_stage(name)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.facts.timing[f"{name}_seconds"] = round(time.perf_counter() - started, 6)
+
+    def policy(self, stage: str) -> HarvestPolicy:
+        return HarvestPolicy(max_bytes=self.context.settings.max_output_bytes, stage=stage)
+
+
+def validate(workspace_path: str | Path, settings: Settings) -> tuple[JobSpec, list[Warning_]]:
+    """Check all that can be checked before a job starts; returns the spec and what to be warned of.
+
+    Raises CONFIG_VALIDATION_ERROR with every fault found; a single fault of another kind
+    (SCORER_NOT_FOUND, LIMIT_EXCEEDED) keeps its own code.
+    """
+    workspace = Workspace.open(workspace_path)
+    found: list[AutoscorerError] = []
+    structure = workspace.structure_faults()
+    if structure:
+        found.append(spec_error(structure, cause="workspace"))
+    spec = _collected(found, workspace.load_spec)
+    if spec is not None:
+        _check_spec(found, workspace, spec, settings)
+    if spec is None or found:
+        raise found[0] if len(found) == 1 else spec_error(_as_faults(found))
+    return spec, exposure_warnings(workspace)
+
+
+def _check_spec(
+    found: list[AutoscorerError], workspace: Workspace, spec: JobSpec, settings: Settings
+) -> None:
+    _collected(found, lambda: staging.input_dir(workspace, spec, shared_root=settings.workspace_root))
+    _collected(found, lambda: resolve_limits(spec, settings))
+    scorer = _collected(found, lambda: get_scorer(spec.scorer))
+    if scorer is not None:
+        _collected(found, lambda: check_params(scorer, spec.scorer_params))
+        names = file_names(scorer, Role.REFERENCE)
+        _collected(found, lambda: find_source(workspace.root, Role.REFERENCE, names))
+
+
+Checked = TypeVar("Checked")
+
+
+def _collected(found: list[AutoscorerError], check: Callable[[], Checked]) -> Checked | None:
+    """What ``check`` returns; an error it raises goes to ``found`` instead."""
+    try:
+        return check()
+    except AutoscorerError as exc:
+        found.append(exc)
+        return None
+
+
+def _as_faults(errors: list[AutoscorerError]) -> list[SpecFault]:
+    faults: list[SpecFault] = []
+    for error in errors:
+        listed = error.details.get("faults")
+        faults += (
+            [SpecFault(**fault) for fault in listed] if listed else [SpecFault(error.code, error.message)]
+        )
+    return faults
+
+
+def exposure_warnings(workspace: Workspace) -> list[Warning_]:
+    """GROUND_TRUTH_EXPOSED where the program can read the truth."""
+    return [
+        Warning_(
+            code="GROUND_TRUTH_EXPOSED",
+            message=f"{name} can be read by the program; move the truth to reference/",
+        )
+        for name in workspace.exposed_truth()
+    ]
+
+
+def run(context: JobContext, workspace_path: str | Path) -> JobFacts:
+    """Run the container of a workspace; its predictions end in `output/`. Raises AutoscorerError."""
+    with _job(context, workspace_path, stage="execution") as job, _attempt(job) as attempt:
+        _execute(job, attempt)
+        return job.facts
+
+
+def score(
+    context: JobContext,
+    workspace_path: str | Path,
+    *,
+    scorer_name: str | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> Result:
+    """Score what is in `output/`; `result.json` is written there. Raises AutoscorerError."""
+    with _job(context, workspace_path, stage="scoring") as job, _attempt(job) as attempt:
+        return _score(job, attempt, scorer_name=scorer_name, params=params, after_run=False)
+
+
+def run_then_score(context: JobContext, workspace_path: str | Path) -> Result:
+    """The whole pipeline on one workspace under one lock. Raises AutoscorerError."""
+    with _job(context, workspace_path, stage="execution") as job, _attempt(job) as attempt:
+        _execute(job, attempt)
+        return _score(job, attempt)
+
+
+def result_path(workspace: Workspace) -> str:
+    """Where the result of this workspace is written."""
+    return str(staging.output_dir(workspace, workspace.load_spec()) / "result.json")
+
+
+def plan(
+    context: JobContext, workspace: Workspace, spec: JobSpec, attempt: Attempt | None = None
+) -> AttemptPlan:
+    """What would run: a look at spec, settings and folders.
+
+    Raises CONFIG_VALIDATION_ERROR, LIMIT_EXCEEDED.
+    """
+    if spec.container is None:
+        raise spec_error([SpecFault("container", "is required to run", "without it, use `score`")])
+    return AttemptPlan(
+        job_id=spec.job_id,
+        attempt_id=attempt.name if attempt else "none",
+        image=spec.container.image,
+        command=tuple(spec.container.cmd),
+        env=dict(spec.container.env),
+        limits=resolve_limits(spec, context.settings),
+        input_dir=staging.input_dir(workspace, spec, shared_root=context.settings.workspace_root),
+        spec_path=workspace.spec_path,
+        attempt_dir=attempt.root if attempt else workspace.attempts_dir / "none",
+        logs_dir=workspace.logs_dir,
+    )
+
+
+@contextmanager
+def _job(context: JobContext, workspace_path: str | Path, *, stage: str) -> Iterator[_Job]:
+    """Lock the workspace and read its spec; whatever fails is written to `result.json` and raised."""
+    workspace = Workspace.open(workspace_path)
+    with workspace.lock():
+        try:
+            spec = workspace.load_spec()
+        except AutoscorerError as exc:
+            records.write_failure(workspace, workspace.root / "output", exc, JobFacts())
+            raise
+        workspace.prepare_logs()
+        job = _Job(context, workspace, spec, JobLogger(spec.job_id, workspace.root))
+        job.facts.begin(spec)
+        job.facts.warnings += exposure_warnings(workspace)
+        job.logger.start(spec.model_dump(mode="json", exclude_none=True))
+        try:
+            yield job
+            job.logger.complete(timing=job.facts.timing)
+        except KeyboardInterrupt:
+            raise _fail(job, AutoscorerError("CANCELLED", "the job was interrupted", stage=stage)) from None
+        except AutoscorerError as exc:
+            raise _fail(job, exc) from exc.__cause__
+        except BaseException as exc:  # boundary of a job: our own fault must be told, and gets no score
+            message = f"unexpected {type(exc).__name__} in the platform"
+            raise _fail(job, AutoscorerError("INTERNAL_ERROR", message, stage=stage)) from exc
+
+
+def _fail(job: _Job, error: AutoscorerError) -> AutoscorerError:
+    job.logger.error(str(error.stage), error.code, error.message)
+    try:
+        output_dir = job.output_dir
+    except AutoscorerError:
+        output_dir = job.workspace.root / "output"
+    records.write_failure(job.workspace, output_dir, error, job.facts)
+    return error
+
+
+@contextmanager
+def _attempt(job: _Job) -> Iterator[Attempt]:
+    """A folder for this try; removed in the end unless it is to be kept."""
+    attempt = job.workspace.new_attempt()
+    job.facts.provenance["attempt"] = attempt.name
+    try:
+        yield attempt
+    finally:
+        if not job.context.keep_attempt:
+            attempt.discard()
+
+
+def _execute(job: _Job, attempt: Attempt) -> None:
+    """Run the program, judge how it ended, and take its output."""
+    with job.stage("prepare"):
+        attempt_plan = plan(job.context, job.workspace, job.spec, attempt)
+        executor = job.context.choose()
+    fresh = attempt.root / "harvest"
+    try:
+        with job.stage("execute"):
+            outcome = executor.run(attempt_plan, stop=job.context.stop, on_event=_logged(job))
+        job.facts.note_outcome(outcome)
+        _record_run(job, attempt_plan, outcome)
+        failure = verdict(outcome, attempt_plan.limits)
+        if failure is not None:
+            raise failure
+        with job.stage("harvest"):
+            taken = harvest(attempt_plan.out_dir, fresh, job.policy("execution"))
+    except BaseException:
+        # What stands in output/ must be of this attempt: an old prediction is never scored for a new run.
+        if fresh.exists():
+            fresh.rename(attempt.root / "refused")
+        fresh.mkdir()
+        attempt.publish(fresh, job.output_dir)
+        raise
+    attempt.publish(fresh, job.output_dir)
+    job.facts.note_harvest(taken)
+    records.write_run_info(job.workspace, job.facts, combined_sha256(taken.sha256))
+
+
+def _record_run(job: _Job, attempt_plan: AttemptPlan, outcome: RunOutcome) -> None:
+    job.logger.execution_completed(
+        duration_seconds=outcome.duration_s, exit_code=outcome.exit_code, stopped=outcome.stopped
+    )
+    records.write_run_info(job.workspace, job.facts, None)
+    if outcome.exit_code != 0 or outcome.stopped:
+        records.write_inspect(job.workspace, attempt_plan, outcome)
+
+
+def _logged(job: _Job) -> Callable[[str, Mapping[str, Any]], None]:
+    def on_event(_name: str, info: Mapping[str, Any]) -> None:
+        job.logger.execution_start(str(info.get("backend", "unknown")), dict(info))
+
+    return on_event
+
+
+def _score(
+    job: _Job,
+    attempt: Attempt,
+    *,
+    scorer_name: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    after_run: bool = True,
+) -> Result:
+    """Evaluate a copy of the output and publish the result beside the original."""
+    scorer = get_scorer(scorer_name or job.spec.scorer)
+    job.facts.provenance |= {"scorer": scorer.name, "version": scorer.version}
+    chosen = dict(params) if params is not None else dict(job.spec.scorer_params)
+    job.logger.scoring_start(scorer.name, chosen)
+    with job.stage("view"):
+        view = workspace_view(job.workspace, job.output_dir, attempt.root / "view", job.policy("scoring"))
+    if not after_run:
+        job.facts.adopt_run(records.read_run_info(job.workspace), combined_sha256(view.delivered.sha256))
+    with job.stage("score"):
+        result = evaluate(scorer, view, chosen, job.facts.provenance)
+    result = result.model_copy(
+        update={
+            "timing": job.facts.timing | result.timing,
+            "resources": job.facts.resources | result.resources,
+        }
+    )
+    result = records.publish_result(result, view.root / "output", job.output_dir)
+    job.logger.scoring_completed(result.summary)
+    return result
+
+
+def facts_as_data(facts: JobFacts) -> dict[str, Any]:
+    """The facts of a run for an answer."""
+    return {key: value for key, value in asdict(facts).items() if key != "warnings"}

@@ -1,0 +1,159 @@
+"""What is written down about a job in its workspace, and the facts behind it.
+
+`output/result.json`, `logs/run_info.json`, `logs/inspect.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autoscorer import __version__
+from autoscorer.executor.base import AttemptPlan, RunOutcome
+from autoscorer.harvest import Harvest
+from autoscorer.schemas.envelope import Warning_, iso_now
+from autoscorer.schemas.job import JobSpec
+from autoscorer.schemas.result import Artifact, Result, canonical_json
+from autoscorer.utils.artifacts import remove_tree, write_json
+from autoscorer.utils.errors import AutoscorerError
+from autoscorer.workspace import Workspace
+
+
+@dataclass
+class JobFacts:
+    """What is known of a job so far. Times in seconds, sizes in bytes; ``provenance`` goes to versioning."""
+
+    timing: dict[str, float] = field(default_factory=dict)
+    resources: dict[str, float | int] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)
+    output: dict[str, Any] = field(default_factory=dict)
+    warnings: list[Warning_] = field(default_factory=list)
+
+    def begin(self, spec: JobSpec) -> None:
+        """The audit's first facts."""
+        self.provenance |= {"job_id": spec.job_id, "scorer": spec.scorer}
+
+    def note_outcome(self, outcome: RunOutcome) -> None:
+        """How the program ended, and behind which walls it ran."""
+        self.timing["run_seconds"] = round(outcome.duration_s, 6)
+        measured = {"peak_memory_bytes": outcome.peak_memory_bytes, "cpu_seconds": outcome.cpu_seconds}
+        self.resources |= {key: value for key, value in measured.items() if value is not None}
+        isolation = asdict(outcome.isolation)
+        self.provenance |= {
+            "backend": isolation.pop("backend"),
+            "isolation": canonical_json(isolation),
+        }
+        digest = outcome.details.get("image_digest")
+        self.provenance["image_digest"] = digest or "none"
+
+    def note_harvest(self, taken: Harvest) -> None:
+        """What was taken from the program's output."""
+        self.output = {"files": len(taken.sha256), "bytes": taken.total_bytes}
+        self.warnings += [
+            Warning_(
+                code="RESERVED_NAME", message=f"output/{name} is the platform's own name; it was not taken"
+            )
+            for name in taken.reserved
+        ]
+
+    def adopt_run(self, run_info: Mapping[str, Any] | None, output_sha256: str | None) -> None:
+        """Take over what an earlier `run` recorded, if it wrote exactly the output that is scored now."""
+        if run_info and output_sha256 and run_info.get("output_sha256") == output_sha256:
+            self.timing = {**run_info["timing"], **self.timing}
+            self.resources = {**run_info["resources"], **self.resources}
+            self.provenance = {**run_info["provenance"], **self.provenance}
+
+
+def publish_result(result: Result, view_output: Path, output_dir: Path) -> Result:
+    """Put the scorer's artifacts and `result.json` into ``output_dir``; returns what was written.
+
+    Only files the result lists are taken, with the size and hash they really have.
+    """
+    target = output_dir / "artifacts"
+    remove_tree(target)
+    if result.artifacts:
+        target.mkdir()
+    artifacts = {
+        name: _publish_artifact(artifact, view_output, output_dir)
+        for name, artifact in result.artifacts.items()
+    }
+    result = result.model_copy(update={"artifacts": artifacts})
+    write_json(output_dir / "result.json", result.to_json())
+    return result
+
+
+def _publish_artifact(artifact: Artifact, view_output: Path, output_dir: Path) -> Artifact:
+    name = Path(artifact.path).name
+    if artifact.path != f"artifacts/{name}":
+        message = f"artifact {artifact.path!r} is not a file directly in artifacts/"
+        raise AutoscorerError("SCORER_BAD_RESULT", message)
+    source = view_output / "artifacts" / name
+    if source.is_symlink() or not source.is_file():
+        raise AutoscorerError("SCORER_BAD_RESULT", f"artifact {artifact.path!r} was not written")
+    source.rename(output_dir / "artifacts" / name)
+    return artifact
+
+
+def write_failure(workspace: Workspace, output_dir: Path, error: AutoscorerError, facts: JobFacts) -> None:
+    """Put the standard error into `result.json`; nothing else in the output is touched."""
+    provenance = {"scorer": "unknown", "version": "unknown", **facts.provenance}
+    result = Result(
+        summary={},
+        metrics={},
+        timing=facts.timing,
+        resources=facts.resources,
+        versioning={**provenance, "timestamp": iso_now(), "autoscorer": __version__},
+        error=error.to_dict(logs_path="logs/"),
+    )
+    if not output_dir.is_symlink():
+        output_dir.mkdir(parents=True, exist_ok=True)
+        _clear_name(output_dir / "result.json")
+        write_json(output_dir / "result.json", result.to_json())
+
+
+def write_run_info(workspace: Workspace, facts: JobFacts, output_sha256: str | None) -> None:
+    """`logs/run_info.json`: the facts of the latest run and the hash of the output it gave."""
+    record = {
+        "recorded_at": iso_now(),
+        "output_sha256": output_sha256,
+        "output": facts.output,
+        "timing": facts.timing,
+        "resources": facts.resources,
+        "provenance": facts.provenance,
+    }
+    write_json(workspace.logs_dir / "run_info.json", record)
+
+
+def read_run_info(workspace: Workspace) -> Mapping[str, Any] | None:
+    """The latest run's record, or None if there is none that can be read."""
+    try:
+        record: Mapping[str, Any] = json.loads((workspace.logs_dir / "run_info.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return record
+
+
+def write_inspect(workspace: Workspace, plan: AttemptPlan, outcome: RunOutcome) -> None:
+    """`logs/inspect.json`: what was started and how it ended; environment values are left out."""
+    record = {
+        "job_id": plan.job_id,
+        "attempt": plan.attempt_id,
+        "image": plan.image,
+        "command": list(plan.command),
+        "env_names": sorted(plan.env),
+        "limits": asdict(plan.limits),
+        "outcome": asdict(outcome),
+    }
+    write_json(workspace.logs_dir / "inspect.json", record)
+
+
+def _clear_name(path: Path) -> None:
+    """Make way for a file of ours where something else (a delivered folder) has its name."""
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    elif os.path.lexists(path):
+        path.unlink()

@@ -1,0 +1,146 @@
+"""The composition root: configuration in, ready objects and the public functions out."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from autoscorer import executor, pipeline
+from autoscorer.executor.base import Executor
+from autoscorer.pipeline import JobContext
+from autoscorer.records import JobFacts, publish_result
+from autoscorer.scheduler import Isolation, choose_executor
+from autoscorer.schemas.job import SpecFault, spec_error
+from autoscorer.schemas.result import Result
+from autoscorer.scorers.evaluation import evaluate
+from autoscorer.scorers.registry import get_scorer
+from autoscorer.scorers.view import files_view
+from autoscorer.utils.config import Config, Settings
+
+_SUFFIX = "_executor"
+
+
+def backend_names() -> list[str]:
+    """The backends of this installation: one `<name>_executor.py` each."""
+    modules = (module.name for module in pkgutil.iter_modules(executor.__path__))
+    return sorted(name.removesuffix(_SUFFIX) for name in modules if name.endswith(_SUFFIX))
+
+
+def executor_makers(settings: Settings, isolation: Isolation) -> dict[str, Callable[[], Executor]]:
+    """One maker a backend; a backend's library is imported when it is made, not before."""
+    return {name: partial(_make_executor, name, settings, isolation) for name in backend_names()}
+
+
+def _make_executor(name: str, settings: Settings, isolation: Isolation) -> Executor:
+    module = importlib.import_module(f"autoscorer.executor.{name}{_SUFFIX}")
+    made: Executor = module.make_executor(settings, isolation)
+    return made
+
+
+def job_context(
+    settings: Settings,
+    *,
+    backend: str = "auto",
+    isolation: Isolation = "hardened",
+    on_stage: Callable[[str], None] = lambda _stage: None,
+    keep_attempt: bool = False,
+) -> JobContext:
+    """What `pipeline` needs to work on a job."""
+    makers = executor_makers(settings, isolation)
+    return JobContext(
+        settings=settings,
+        choose=lambda: choose_executor(backend, makers),
+        on_stage=on_stage,
+        keep_attempt=keep_attempt,
+    )
+
+
+def score(
+    workspace: str | Path | None = None,
+    *,
+    reference: str | Path | None = None,
+    predictions: str | Path | None = None,
+    scorer: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    config: Config | None = None,
+) -> Result:
+    """Score a workspace's `output/`, or one predictions file against one reference file.
+
+    ``score("examples/classification")`` writes `output/result.json`;
+    ``score(reference="gt.csv", predictions="pred.csv", scorer="classification_f1")`` writes nothing.
+    Raises AutoscorerError; its ``code`` and ``blame`` say what was wrong and whose fault it is.
+    """
+    if workspace is not None:
+        if reference is not None or predictions is not None:
+            raise ValueError("give either a workspace or reference and predictions")
+        context = job_context((config or Config()).settings)
+        return pipeline.score(context, workspace, scorer_name=scorer, params=params)
+    if reference is None or predictions is None or scorer is None:
+        raise ValueError("without a workspace, reference, predictions and scorer are needed")
+    return score_files(Path(reference), Path(predictions), scorer, params=params)
+
+
+def run(
+    workspace: str | Path,
+    *,
+    backend: str = "auto",
+    isolation: Isolation = "hardened",
+    config: Config | None = None,
+) -> JobFacts:
+    """Run a workspace's container (inference only); its predictions end in `output/`.
+
+    Raises AutoscorerError.
+    """
+    context = job_context((config or Config()).settings, backend=backend, isolation=isolation)
+    return pipeline.run(context, workspace)
+
+
+def run_pipeline(
+    workspace: str | Path,
+    *,
+    backend: str = "auto",
+    isolation: Isolation = "hardened",
+    config: Config | None = None,
+) -> Result:
+    """Run a workspace's container, then score its predictions. Raises AutoscorerError."""
+    context = job_context((config or Config()).settings, backend=backend, isolation=isolation)
+    return pipeline.run_then_score(context, workspace)
+
+
+def score_files(
+    reference: Path,
+    predictions: Path,
+    scorer_name: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    output: Path | None = None,
+) -> Result:
+    """Score one file against another; with ``output`` its result and artifacts are written there.
+
+    Raises AutoscorerError.
+    """
+    scorer = get_scorer(scorer_name)
+    if output is not None:
+        _check_output(output)
+    root = Path(tempfile.mkdtemp(prefix="autoscorer-"))
+    try:
+        with files_view(scorer, reference, predictions, root) as view:
+            provenance = {"isolation": "none: nothing was run"}
+            result = evaluate(scorer, view, params or {}, provenance)
+        if output is None:
+            return result.model_copy(update={"artifacts": {}})
+        output.mkdir(parents=True, exist_ok=True)
+        return publish_result(result, root / "output", output)
+    finally:
+        shutil.rmtree(root)
+
+
+def _check_output(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise spec_error([SpecFault("--output", f"{output.name} is not a folder")], cause="workspace")

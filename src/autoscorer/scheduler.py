@@ -1,0 +1,80 @@
+"""Which backend runs a job, and what the job may use there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from autoscorer.executor.base import Executor, Limits
+from autoscorer.schemas.job import JobSpec
+from autoscorer.utils.config import Settings, parse_memory
+from autoscorer.utils.errors import AutoscorerError
+
+Isolation = Literal["hardened", "trusted"]
+
+
+def resolve_limits(spec: JobSpec, settings: Settings) -> Limits:
+    """The job's limits: what it asks for, else the operator's defaults.
+
+    Raises LIMIT_EXCEEDED naming every request beyond the operator's maxima; nothing is clamped.
+    """
+    asked, container = spec.resources, spec.container
+    memory = parse_memory(asked.memory) if asked.memory else settings.default_memory_bytes
+    shm = parse_memory(container.shm_size) if container and container.shm_size else settings.default_shm_bytes
+    limits = Limits(
+        cpu_cores=asked.cpu if asked.cpu is not None else settings.default_cpu_cores,
+        memory_bytes=memory,
+        gpus=asked.gpus if asked.gpus is not None else settings.default_gpus,
+        shm_bytes=min(shm, memory) if not (container and container.shm_size) else shm,
+        time_limit_s=spec.time_limit if "time_limit" in spec.model_fields_set else settings.timeout_s,
+        output_bytes=settings.max_output_bytes,
+    )
+    _refuse_excess(spec, limits, settings)
+    return limits
+
+
+def _refuse_excess(spec: JobSpec, limits: Limits, settings: Settings) -> None:
+    pairs: list[tuple[str, str, float, float]] = [
+        ("resources.cpu", "MAX_CPU", limits.cpu_cores, settings.max_cpu_cores),
+        ("resources.memory", "MAX_MEMORY", limits.memory_bytes, settings.max_memory_bytes),
+        ("container.shm_size", "MAX_MEMORY", limits.shm_bytes, settings.max_memory_bytes),
+        ("resources.gpus", "MAX_GPUS", limits.gpus, settings.max_gpus),
+        ("time_limit", "MAX_TIME_LIMIT", limits.time_limit_s, settings.max_time_limit_s),
+    ]
+    excess: list[dict[str, object]] = [
+        {"field": name, "asked": asked, "allowed": allowed, "setting": setting}
+        for name, setting, asked, allowed in pairs
+        if asked > allowed
+    ]
+    network = spec.container.network_policy if spec.container else None
+    if network not in (None, "none") and network not in settings.allowed_networks:
+        excess.append(
+            {
+                "field": "container.network_policy",
+                "asked": network,
+                "allowed": ["none", *settings.allowed_networks],
+                "setting": "ALLOWED_NETWORKS",
+            }
+        )
+    if excess:
+        text = "; ".join(
+            f"{row['field']} asks for {row['asked']}, {row['setting']} allows {row['allowed']}"
+            for row in excess
+        )
+        raise AutoscorerError("LIMIT_EXCEEDED", text, {"excess": excess})
+
+
+def choose_executor(backend: str, makers: Mapping[str, Callable[[], Executor]]) -> Executor:
+    """The executor for ``backend``, one of ``makers`` or ``auto``.
+
+    ``auto`` never falls back to less isolation by itself: with no container engine it raises
+    RESOURCE_UNAVAILABLE and says what to add.
+    """
+    if backend == "auto":
+        raise AutoscorerError(
+            "RESOURCE_UNAVAILABLE",
+            "no container engine is available to run this job; add `--backend local` to run it in the "
+            "local sandbox on this machine",
+            {"backend": backend, "available": sorted(makers)},
+        )
+    return makers[backend]()

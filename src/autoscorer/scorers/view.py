@@ -1,0 +1,149 @@
+"""What a scorer is shown: a folder of ours with the truth, the input and a copy of what was delivered."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autoscorer.harvest import Harvest, HarvestPolicy, harvest
+from autoscorer.reading.source import VIEW_MARKER, Role
+from autoscorer.schemas.result import canonical_json
+from autoscorer.scorers.base import BaseScorer, Scorer
+from autoscorer.utils.artifacts import write_bytes, write_json
+from autoscorer.utils.errors import AutoscorerError
+from autoscorer.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class ScoringView:
+    """A workspace-shaped folder. ``pinned`` are open files it must find unchanged afterwards."""
+
+    root: Path
+    delivered: Harvest = field(default_factory=Harvest)
+    pinned: dict[Role, PinnedFile] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """An open file and its state when it was opened: another file under its name is never read."""
+
+    descriptor: int
+    shown: str
+    role: Role
+    state: tuple[int, int, int]
+
+    def check_unchanged(self) -> None:
+        """Raise BAD_FORMAT if the file was written to since it was opened."""
+        if _state(self.descriptor) != self.state:
+            message = f"{self.shown} changed while it was scored; score it again"
+            raise AutoscorerError("BAD_FORMAT", message, {"file": self.shown}, cause=self.role)
+
+
+def workspace_view(workspace: Workspace, output: Path, root: Path, policy: HarvestPolicy) -> ScoringView:
+    """A view of ``workspace`` in the new folder ``root``: ``output`` is harvested, the rest linked.
+
+    Raises AutoscorerError MISSING_FILE when there is no output, else as `harvest`.
+    """
+    if not os.path.lexists(output):
+        message = "there is no output/ folder: nothing was delivered"
+        raise AutoscorerError("MISSING_FILE", message, {"expected": ["output/"]}, cause=Role.PREDICTION)
+    root.mkdir(parents=True)
+    delivered = harvest(output, root / "output", policy)
+    for name in ("reference", "input"):
+        if (workspace.root / name).exists():
+            (root / name).symlink_to((workspace.root / name).resolve())
+    write_bytes(root / "meta.json", workspace.spec_path.read_bytes())
+    return ScoringView(root, delivered)
+
+
+@contextmanager
+def files_view(scorer: Scorer, reference: Path, predictions: Path, root: Path) -> Iterator[ScoringView]:
+    """A view of two files that need no workspace, in the folder ``root``; nothing is copied.
+
+    The files are opened once and shown under the names the scorer looks for. Raises AutoscorerError:
+    MISSING_FILE, BAD_FORMAT for a file type the scorer does not read or for anything but a regular file.
+    """
+    given = {Role.REFERENCE: ("reference", reference), Role.PREDICTION: ("output", predictions)}
+    names, pinned = {}, {}
+    with ExitStack() as stack:
+        for role, (folder, path) in given.items():
+            file = _pin(role, path)
+            stack.callback(os.close, file.descriptor)
+            name = _canonical_name(scorer, role, path)
+            (root / folder).mkdir()
+            (root / folder / name).symlink_to(f"/proc/self/fd/{file.descriptor}")
+            names[f"{folder}/{name}"] = path.name
+            pinned[role] = file
+        write_json(root / VIEW_MARKER, names)
+        yield ScoringView(root, pinned=pinned)
+
+
+def file_names(scorer: Scorer, role: Role) -> Sequence[str]:
+    """The file names a scorer looks for; those of `BaseScorer` unless it declares its own."""
+    attribute = "reference_files" if role is Role.REFERENCE else "prediction_files"
+    names: Sequence[str] = getattr(scorer, attribute, getattr(BaseScorer, attribute))
+    return names
+
+
+def tree_sha256(folder: Path) -> str | None:
+    """One SHA-256 for the files below ``folder``: a single file's own, else over all names and hashes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+    return combined_sha256(hashes)
+
+
+def combined_sha256(hashes: dict[str, str]) -> str | None:
+    """One hash for a set of named hashes: the hash itself if there is one, None if there is none."""
+    if len(hashes) <= 1:
+        return next(iter(hashes.values()), None)
+    return hashlib.sha256(canonical_json(hashes).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def descriptor_sha256(descriptor: int) -> str:
+    """SHA-256 (hex) of an open file, leaving its position alone."""
+    digest, offset = hashlib.sha256(), 0
+    while chunk := os.pread(descriptor, 2**20, offset):
+        digest.update(chunk)
+        offset += len(chunk)
+    return digest.hexdigest()
+
+
+def _pin(role: Role, path: Path) -> PinnedFile:
+    # A delivered file that is a link could lead to the truth; O_NONBLOCK: a pipe must not make us wait.
+    links = os.O_NOFOLLOW if role is Role.PREDICTION else 0
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | links)
+    except FileNotFoundError:
+        raise AutoscorerError("MISSING_FILE", f"{path.name} does not exist", cause=role) from None
+    except OSError as exc:
+        message = f"{path.name} is not a readable regular file ({exc.strerror})"
+        raise AutoscorerError("BAD_FORMAT", message, {"file": path.name}, cause=role) from exc
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise AutoscorerError("BAD_FORMAT", f"{path.name} is not a regular file", cause=role)
+    return PinnedFile(descriptor, path.name, role, _state(descriptor))
+
+
+def _state(descriptor: int) -> tuple[int, int, int]:
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _canonical_name(scorer: Scorer, role: Role, path: Path) -> str:
+    names = file_names(scorer, role)
+    for name in names:
+        if Path(name).suffix == path.suffix.lower():
+            return name
+    kinds = " or ".join(Path(name).suffix for name in names)
+    message = f"{scorer.name} reads {kinds} files; by its name {path.name} is none"
+    raise AutoscorerError("BAD_FORMAT", message, {"file": path.name}, cause=role)

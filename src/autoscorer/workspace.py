@@ -1,0 +1,175 @@
+"""The folder contract: where the parts of a workspace are, its attempts, its lock.
+
+meta.json   the job specification            input/      data, shown read-only to the program
+reference/  the truth, never shown           output/     what was delivered or harvested, result.json
+logs/       container and job logs           .attempts/  one folder per attempt, ours
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
+from autoscorer.utils.artifacts import remove_tree, write_bytes
+from autoscorer.utils.errors import AutoscorerError
+
+MAX_SPEC_BYTES = 2**20
+LOCK_NAME = ".autoscorer.lock"
+TRUTH_NAMES = ("gt.csv", "gt.json")
+OUR_FOLDERS = ("output", "logs", ".attempts")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One workspace on disk. ``root`` is absolute and has no links in it."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> Workspace:
+        """The workspace at ``path``; raises CONFIG_VALIDATION_ERROR if there is no such folder."""
+        try:
+            root = Path(path).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):
+            raise spec_error([SpecFault(str(path), "there is no such folder")], cause="workspace") from None
+        if not root.is_dir():
+            raise spec_error([SpecFault(str(path), "is not a folder")], cause="workspace")
+        return cls(root)
+
+    @property
+    def spec_path(self) -> Path:
+        return self.root / "meta.json"
+
+    @property
+    def reference_dir(self) -> Path:
+        return self.root / "reference"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def attempts_dir(self) -> Path:
+        return self.root / ".attempts"
+
+    def load_spec(self) -> JobSpec:
+        """`meta.json`, checked. Raises CONFIG_VALIDATION_ERROR with every fault."""
+        return JobSpec.parse(self._read_spec())
+
+    def structure_faults(self) -> list[SpecFault]:
+        """What is wrong with the folder itself, apart from `meta.json`."""
+        faults = [
+            SpecFault(f"{name}/", "is a link; the platform writes there and follows no links")
+            for name in OUR_FOLDERS
+            if (self.root / name).is_symlink()
+        ]
+        faults += [
+            SpecFault(f"{name}/", "is not a folder")
+            for name in ("input", "reference", *OUR_FOLDERS)
+            if os.path.lexists(self.root / name) and not (self.root / name).is_dir()
+        ]
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            faults.append(SpecFault(".", "is not writable", "output/ and logs/ are written there"))
+        return faults
+
+    def exposed_truth(self) -> list[str]:
+        """Truth files that stand in `input/`, where the program can read them."""
+        return [f"input/{name}" for name in TRUTH_NAMES if os.path.lexists(self.root / "input" / name)]
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace alone; raises WORKSPACE_BUSY naming the holder's process."""
+        faults = self.structure_faults()
+        if faults:
+            raise spec_error(faults, cause="workspace")
+        try:
+            descriptor = os.open(self.root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except OSError as exc:
+            fault = SpecFault(LOCK_NAME, f"cannot be opened: {exc.strerror}")
+            raise spec_error([fault], cause="workspace") from exc
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+                raise AutoscorerError(
+                    "WORKSPACE_BUSY",
+                    f"process {holder or 'unknown'} is working on this workspace",
+                    {"pid": holder},
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def new_attempt(self) -> Attempt:
+        """A fresh, private folder for one attempt; numbers only grow."""
+        self.attempts_dir.mkdir(exist_ok=True)
+        numbers = [int(entry.name) for entry in self.attempts_dir.iterdir() if entry.name.isdecimal()]
+        attempt = Attempt(self, max(numbers, default=0) + 1)
+        attempt.root.mkdir(mode=0o700)
+        return attempt
+
+    def prepare_logs(self) -> Path:
+        """`logs/`, made if need be."""
+        self.logs_dir.mkdir(exist_ok=True)
+        return self.logs_dir
+
+    def _read_spec(self) -> bytes:
+        try:
+            descriptor = os.open(self.spec_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise spec_error([SpecFault("meta.json", "is missing")]) from None
+        except OSError as exc:
+            raise spec_error([SpecFault("meta.json", f"cannot be opened: {exc.strerror}")]) from exc
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise spec_error([SpecFault("meta.json", "is not a regular file")])
+            if status.st_size > MAX_SPEC_BYTES:
+                raise spec_error([SpecFault("meta.json", f"is larger than {MAX_SPEC_BYTES} bytes")])
+            return file.read(MAX_SPEC_BYTES)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a job: a folder of our own under `.attempts/`."""
+
+    workspace: Workspace
+    number: int
+
+    @property
+    def root(self) -> Path:
+        return self.workspace.attempts_dir / str(self.number)
+
+    @property
+    def name(self) -> str:
+        return str(self.number)
+
+    def publish(self, fresh: Path, output_dir: Path) -> None:
+        """Make ``fresh`` the workspace's output; the former output moves into this attempt."""
+        if os.path.lexists(output_dir):
+            output_dir.rename(self.root / "previous_output")
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
+        fresh.rename(output_dir)
+
+    def write(self, filename: str, content: bytes) -> Path:
+        """Write a file of this attempt atomically."""
+        write_bytes(self.root / filename, content)
+        return self.root / filename
+
+    def discard(self) -> None:
+        """Remove what was temporary; a former output that moved here stays: it may be the only copy."""
+        kept = self.root / "previous_output"
+        for entry in list(self.root.iterdir()) if self.root.is_dir() else []:
+            if entry != kept or not any(kept.iterdir()):
+                remove_tree(entry)
+        if not kept.exists():
+            remove_tree(self.root)

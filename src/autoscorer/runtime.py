@@ -9,19 +9,21 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from autoscorer import executor, pipeline
-from autoscorer.executor.base import Executor
-from autoscorer.pipeline import JobContext
-from autoscorer.records import JobFacts, publish_result
-from autoscorer.scheduler import Isolation, choose_executor
+from autoscorer import executor
 from autoscorer.schemas.job import SpecFault, spec_error
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.evaluation import evaluate
 from autoscorer.scorers.registry import get_scorer
 from autoscorer.scorers.view import files_view
 from autoscorer.utils.config import Config, Settings
+
+if TYPE_CHECKING:  # to score one file against another, none of these is needed
+    from autoscorer.executor.base import Executor
+    from autoscorer.pipeline import JobContext
+    from autoscorer.records import JobFacts
+    from autoscorer.scheduler import Isolation
 
 _SUFFIX = "_executor"
 
@@ -52,6 +54,9 @@ def job_context(
     keep_attempt: bool = False,
 ) -> JobContext:
     """What `pipeline` needs to work on a job."""
+    from autoscorer.pipeline import JobContext
+    from autoscorer.scheduler import choose_executor
+
     makers = executor_makers(settings, isolation)
     return JobContext(
         settings=settings,
@@ -79,6 +84,8 @@ def score(
     if workspace is not None:
         if reference is not None or predictions is not None:
             raise ValueError("give either a workspace or reference and predictions")
+        from autoscorer import pipeline
+
         context = job_context((config or Config()).settings)
         return pipeline.score(context, workspace, scorer_name=scorer, params=params)
     if reference is None or predictions is None or scorer is None:
@@ -97,6 +104,8 @@ def run(
 
     Raises AutoscorerError.
     """
+    from autoscorer import pipeline
+
     context = job_context((config or Config()).settings, backend=backend, isolation=isolation)
     return pipeline.run(context, workspace)
 
@@ -109,6 +118,8 @@ def run_pipeline(
     config: Config | None = None,
 ) -> Result:
     """Run a workspace's container, then score its predictions. Raises AutoscorerError."""
+    from autoscorer import pipeline
+
     context = job_context((config or Config()).settings, backend=backend, isolation=isolation)
     return pipeline.run_then_score(context, workspace)
 
@@ -135,6 +146,8 @@ def score_files(
             result = evaluate(scorer, view, params or {}, provenance)
         if output is None:
             return result.model_copy(update={"artifacts": {}})
+        from autoscorer.records import publish_result
+
         output.mkdir(parents=True, exist_ok=True)
         return publish_result(result, root / "output", output)
     finally:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
-from autoscorer.utils.artifacts import remove_tree, write_bytes
+from autoscorer.utils.artifacts import open_regular, remove_tree, write_bytes
 from autoscorer.utils.errors import AutoscorerError
 
 MAX_SPEC_BYTES = 2**20
@@ -124,18 +123,17 @@ class Workspace:
 
     def _read_spec(self) -> bytes:
         try:
-            descriptor = os.open(self.spec_path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            descriptor = open_regular(self.spec_path, follow_links=False)
         except FileNotFoundError:
             raise spec_error([SpecFault("meta.json", "is missing")]) from None
         except OSError as exc:
-            raise spec_error([SpecFault("meta.json", f"cannot be opened: {exc.strerror}")]) from exc
+            fault = SpecFault("meta.json", f"is not a readable regular file ({exc.strerror})")
+            raise spec_error([fault]) from exc
         with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise spec_error([SpecFault("meta.json", "is not a regular file")])
-            if status.st_size > MAX_SPEC_BYTES:
-                raise spec_error([SpecFault("meta.json", f"is larger than {MAX_SPEC_BYTES} bytes")])
-            return file.read(MAX_SPEC_BYTES)
+            content = file.read(MAX_SPEC_BYTES + 1)
+        if len(content) > MAX_SPEC_BYTES:
+            raise spec_error([SpecFault("meta.json", f"is larger than {MAX_SPEC_BYTES} bytes")])
+        return content
 
 
 @dataclass(frozen=True)

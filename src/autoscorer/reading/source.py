@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from autoscorer.utils.artifacts import open_regular
 from autoscorer.utils.errors import AutoscorerError
 
 VIEW_MARKER = ".view.json"
@@ -34,20 +34,15 @@ class Source:
 
     def read(self) -> bytes:
         """The whole content. A prediction that is a link, pipe, folder or device is BAD_FORMAT."""
-        # O_NONBLOCK: opening a FIFO must not wait for a writer.
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-        if self.role is Role.PREDICTION and not self.follow_links:
-            flags |= os.O_NOFOLLOW
+        links = self.follow_links or self.role is Role.REFERENCE
         try:
-            descriptor = os.open(self.path, flags)
+            descriptor = open_regular(self.path, follow_links=links)
         except FileNotFoundError:
             raise self.fault("MISSING_FILE", f"{self.name} does not exist") from None
         except OSError as exc:
             why = f"{self.name} is not a readable regular file ({exc.strerror})"
             raise self.fault("BAD_FORMAT", why) from exc
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise self.fault("BAD_FORMAT", f"{self.name} is not a regular file")
             return file.readall()
 
     def fault(self, code: str, message: str, details: Mapping[str, Any] | None = None) -> AutoscorerError:

@@ -19,9 +19,9 @@ from autoscorer.scorers.view import (
     combined_sha256,
     descriptor_sha256,
     file_names,
-    file_sha256,
     tree_sha256,
 )
+from autoscorer.utils.artifacts import sha256_of
 from autoscorer.utils.errors import AutoscorerError
 
 
@@ -101,6 +101,6 @@ def _predictions_sha256(scorer: Scorer, view: ScoringView) -> str | None:
 
 def _found_sha256(scorer: Scorer, root: Path, role: Role) -> str | None:
     try:
-        return file_sha256(find_source(root, role, file_names(scorer, role)).path)
+        return sha256_of(find_source(root, role, file_names(scorer, role)).path)
     except (AutoscorerError, OSError):
         return None  # the scorer names this fault itself, with its own words

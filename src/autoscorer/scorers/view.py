@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from autoscorer.harvest import Harvest, HarvestPolicy, harvest
 from autoscorer.reading.source import VIEW_MARKER, Role
 from autoscorer.schemas.result import canonical_json
 from autoscorer.scorers.base import BaseScorer, Scorer
-from autoscorer.utils.artifacts import write_bytes, write_json
+from autoscorer.utils.artifacts import open_regular, sha256_of, write_bytes, write_json
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Workspace
 
@@ -93,7 +92,7 @@ def file_names(scorer: Scorer, role: Role) -> Sequence[str]:
 def tree_sha256(folder: Path) -> str | None:
     """One SHA-256 for the files below ``folder``: a single file's own, else over all names and hashes."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    hashes = {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+    hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
     return combined_sha256(hashes)
 
 
@@ -102,11 +101,6 @@ def combined_sha256(hashes: dict[str, str]) -> str | None:
     if len(hashes) <= 1:
         return next(iter(hashes.values()), None)
     return hashlib.sha256(canonical_json(hashes).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def descriptor_sha256(descriptor: int) -> str:
@@ -119,18 +113,14 @@ def descriptor_sha256(descriptor: int) -> str:
 
 
 def _pin(role: Role, path: Path) -> PinnedFile:
-    # A delivered file that is a link could lead to the truth; O_NONBLOCK: a pipe must not make us wait.
-    links = os.O_NOFOLLOW if role is Role.PREDICTION else 0
+    # A delivered file that is a link could lead to the truth.
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | links)
+        descriptor = open_regular(path, follow_links=role is Role.REFERENCE)
     except FileNotFoundError:
         raise AutoscorerError("MISSING_FILE", f"{path.name} does not exist", cause=role) from None
     except OSError as exc:
         message = f"{path.name} is not a readable regular file ({exc.strerror})"
         raise AutoscorerError("BAD_FORMAT", message, {"file": path.name}, cause=role) from exc
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise AutoscorerError("BAD_FORMAT", f"{path.name} is not a regular file", cause=role)
     return PinnedFile(descriptor, path.name, role, _state(descriptor))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -42,6 +43,24 @@ def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as readable UTF-8 JSON, atomically. Raises ValueError on NaN."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
     write_bytes(path, text.encode() + b"\n")
+
+
+def open_regular(path: Path, *, follow_links: bool) -> int:
+    """A descriptor of the regular file at ``path``, opened to read.
+
+    Raises FileNotFoundError, or OSError for anything else that stands there; never waits for a pipe.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link") from exc
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is a folder, a pipe or a device")
+    return descriptor
 
 
 def sha256_of(path: Path) -> str:

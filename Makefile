@@ -1,0 +1,58 @@
+# Two commands do the main things: `make demo` scores an example, `make test` passes the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+# Tests run side by side; benchmarks never do.
+WORKERS ?= $(shell nproc)
+
+.PHONY: help install demo test check lint unit bench docs constraints clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/bin/python:
+	@scripts/make-venv $(PYTHON)
+
+.venv/.core: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing AutoScorer into .venv …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.dev: .venv/.core
+	@echo "installing the test tools into .venv …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: .venv/.core ## Make .venv with the autoscorer command
+
+demo: .venv/.core ## Score an example: run a program in the sandbox, compare with the truth
+	@scripts/demo
+
+test: .venv/.dev ## Run every test, bringing up what they need
+	@scripts/test-services
+	@$(BIN)/pytest -n $(WORKERS)
+
+check: .venv/.dev lint unit ## Lint, types, import rules and the quick tests; under a minute
+
+lint: .venv/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+unit: .venv/.dev
+	@$(BIN)/pytest -n $(WORKERS) -m 'not slow and not sandbox'
+
+bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.md
+	@$(BIN)/python -m benchmarks
+
+docs: .venv/.dev ## Write the generated tables into docs/
+	@$(BIN)/python scripts/make_docs.py
+
+constraints: .venv/.dev ## Pin what is installed now
+	@$(BIN)/pip freeze --exclude-editable --exclude autoscorer | LC_ALL=C sort -f > constraints.txt
+
+clean: ## Remove what make made
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,200 @@
+"""The local backend: the workspace contract on this machine without a container engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, Literal
+
+from autoscorer.confine.bubblewrap import Sandbox, usable_bubblewrap
+from autoscorer.confine.caps import Caps
+from autoscorer.confine.plain import plain_command
+from autoscorer.confine.properties import describe
+from autoscorer.confine.spawn import Confined, Ended
+from autoscorer.confine.view import View
+from autoscorer.confine.watch import OutputWatch, Written
+from autoscorer.executor.base import (
+    AttemptPlan,
+    Executor,
+    Isolation,
+    Limits,
+    OnEvent,
+    RunOutcome,
+    StopReason,
+    StopSignal,
+)
+from autoscorer.utils.config import Settings
+from autoscorer.utils.errors import AutoscorerError
+
+IsolationMode = Literal["hardened", "trusted"]
+FILE_SLACK_BYTES = 2**20  # one file may just pass the output limit, so that the watch can name it
+MAX_COMMAND_BYTES = 100_000  # exec takes 128 KiB in one argument
+MAX_COMMAND_PARTS = 1_000
+
+
+class _Attempt:
+    """What `launch` leaves for `wait` and `clean_up`."""
+
+    def __init__(self) -> None:
+        self.resources = ExitStack()
+        self.sandbox: Sandbox | None = None
+        self.program: Confined
+
+
+class LocalExecutor(Executor):
+    """``hardened`` runs in bubblewrap and never falls back; ``trusted`` is a plain subprocess."""
+
+    name = "local"
+
+    def __init__(self, isolation: IsolationMode = "hardened") -> None:
+        self._isolation = isolation
+        self._attempts: dict[str, _Attempt] = {}
+
+    def prepare(self, plan: AttemptPlan) -> None:
+        if plan.limits.gpus > 0:
+            raise AutoscorerError(
+                "RESOURCE_UNAVAILABLE",
+                "The local backend cannot allot GPUs.",
+                {"expected": "resources.gpus: 0", "offenders": [f"resources.gpus: {plan.limits.gpus}"]},
+            )
+        _check_command(plan)
+        if self._isolation == "hardened":
+            usable_bubblewrap()
+
+    def stage_in(self, plan: AttemptPlan) -> None:
+        super().stage_in(plan)
+        # The program may leave a setuid file of ours; nobody else is to reach it.
+        plan.attempt_dir.chmod(0o700)
+        plan.logs_dir.mkdir(parents=True, exist_ok=True)
+
+    def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
+        attempt = self._attempts[plan.attempt_id] = _Attempt()
+        view, caps = _view(plan), _caps(plan.limits)
+        if self._isolation == "hardened":
+            attempt.sandbox = Sandbox(view, plan.command)
+            attempt.resources.callback(attempt.sandbox.close)
+            command = attempt.sandbox.command
+        else:
+            command = plain_command(view, plan.command)
+        attempt.program = Confined(
+            command, caps, log_path=plan.logs_dir / "container.log", log_bytes=plan.limits.log_bytes
+        )
+        attempt.resources.callback(attempt.program.close)
+        on_event(
+            "execution_started",
+            {"backend": self.name, "mode": self._isolation, "image": plan.image, "image_used": False},
+        )
+
+    def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
+        attempt = self._attempts[plan.attempt_id]
+        program, limits = attempt.program, plan.limits
+        watch = OutputWatch(plan.out_dir, max_bytes=limits.output_bytes, max_entries=limits.output_entries)
+        deadline = program.started_at + limits.time_limit_s
+        checks: list[Callable[[], StopReason | None]] = [
+            stop,
+            lambda: StopReason.TIME_LIMIT if time.monotonic() >= deadline else None,
+            lambda: StopReason.MEMORY_LIMIT if program.memory.over_cap() else None,
+            lambda: StopReason.OUTPUT_LIMIT if watch.exceeded() else None,
+        ]
+        ended = program.wait(checks)
+        if attempt.sandbox is not None and _never_ran(attempt.sandbox, ended):
+            raise AutoscorerError(
+                "EXEC_ERROR", "The sandbox could not be set up.", {"reason": ended.stderr_tail}
+            )
+        return _outcome(ended, written=watch.exceeded(now=True), isolation=self._report(attempt))
+
+    def clean_up(self, plan: AttemptPlan) -> None:
+        attempt = self._attempts.pop(plan.attempt_id, None)
+        if attempt is not None:
+            attempt.resources.close()
+
+    def _report(self, attempt: _Attempt) -> Isolation:
+        filters_calls = attempt.sandbox is not None and attempt.sandbox.filters_calls
+        enforced, not_enforced = describe(
+            hardened=attempt.sandbox is not None,
+            filters_calls=filters_calls,
+            caps_enforced=attempt.program.caps_enforced,
+        )
+        return Isolation(
+            backend=self.name, mode=self._isolation, enforced=enforced, not_enforced=not_enforced
+        )
+
+
+def _outcome(ended: Ended[StopReason], *, written: Written | None, isolation: Isolation) -> RunOutcome:
+    """What was written last counts too: a program that ends between two looks is not let off."""
+    stopped = ended.stopped
+    if stopped is None and written is not None:
+        stopped = StopReason.OUTPUT_LIMIT
+    details: dict[str, Any] = {"image_used": False, "oom_kills": ended.oom_kills}
+    if written is not None:
+        details["output"] = {"bytes": written.size_bytes, "entries": written.entries, "depth": written.depth}
+    if ended.lost:
+        details["supervisor_lost"] = True
+    return RunOutcome(
+        exit_code=ended.exit_code,
+        signal=ended.signal,
+        stopped=stopped,
+        duration_s=ended.duration_s,
+        peak_memory_bytes=ended.peak_memory_bytes,
+        cpu_seconds=ended.cpu_seconds,
+        stderr_tail=ended.stderr_tail,
+        log_bytes_dropped=ended.log_bytes_dropped,
+        isolation=isolation,
+        details=details,
+    )
+
+
+def _never_ran(sandbox: Sandbox, ended: Ended[StopReason]) -> bool:
+    """bubblewrap itself gave up. Not when it was stopped or killed: a program out of memory can bring
+    that about, and what a program can bring about is not our failure."""
+    killed = ended.exit_code is None or ended.oom_kills > 0 or ended.stopped is not None
+    return not killed and not sandbox.was_entered()
+
+
+def _view(plan: AttemptPlan) -> View:
+    return View(
+        input_dir=plan.input_dir,
+        out_dir=plan.out_dir,
+        spec_path=plan.spec_path,
+        home_dir=plan.attempt_dir,
+        tmp_bytes=_tmp_bytes(plan.limits),
+        shm_bytes=plan.limits.shm_bytes,
+        hidden=(plan.spec_path.parent.resolve(), plan.attempt_dir.resolve(), plan.logs_dir.resolve()),
+        env=plan.env,
+    )
+
+
+def _tmp_bytes(limits: Limits) -> int:
+    return max(2**20, limits.memory_bytes // 2)  # /tmp is memory; half of it, as tmpfs has it by default
+
+
+def _caps(limits: Limits) -> Caps:
+    return Caps(
+        memory_bytes=limits.memory_bytes,
+        tasks=limits.processes,
+        cpu_cores=limits.cpu_cores,
+        file_bytes=max(limits.output_bytes, _tmp_bytes(limits)) + FILE_SLACK_BYTES,
+    )
+
+
+def _check_command(plan: AttemptPlan) -> None:
+    """Raise CONFIG_VALIDATION_ERROR for a command that exec could only refuse."""
+    parts = [*plan.command, *plan.env.keys(), *plan.env.values()]
+    too_long = sum(len(part.encode()) for part in parts) > MAX_COMMAND_BYTES
+    unfit = not plan.command or any("\0" in part for part in parts) or any("=" in key for key in plan.env)
+    if too_long or len(parts) > MAX_COMMAND_PARTS or unfit:
+        raise AutoscorerError(
+            "CONFIG_VALIDATION_ERROR",
+            "The local backend cannot run this container.cmd with this container.env.",
+            {
+                "expected": f"a command, without NUL, at most {MAX_COMMAND_BYTES} bytes with its environment",
+                "example": '["python", "predict.py"]',
+            },
+            cause="job_spec",
+        )
+
+
+def make_executor(settings: Settings, isolation: IsolationMode) -> Executor:
+    """This backend, as the composition root makes it."""
+    return LocalExecutor(isolation)

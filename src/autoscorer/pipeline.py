@@ -7,25 +7,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from autoscorer import records, staging
 from autoscorer.executor.base import AttemptPlan, Executor, RunOutcome, StopReason, StopSignal
 from autoscorer.executor.failures import verdict
 from autoscorer.harvest import HarvestPolicy, harvest
-from autoscorer.reading.source import Role, find_source
 from autoscorer.records import JobFacts
 from autoscorer.scheduler import resolve_limits
-from autoscorer.schemas.envelope import Warning_
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.evaluation import evaluate
-from autoscorer.scorers.invoke import check_params
 from autoscorer.scorers.registry import get_scorer
-from autoscorer.scorers.view import combined_sha256, file_names, workspace_view
+from autoscorer.scorers.view import combined_sha256, workspace_view
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
-from autoscorer.utils.logger import JobLogger
+from autoscorer.utils.logger import JobLogger, log_event
+from autoscorer.validation import exposure_warnings
 from autoscorer.workspace import Attempt, Workspace
 
 
@@ -74,70 +72,6 @@ class _Job:
 
     def policy(self, stage: str) -> HarvestPolicy:
         return HarvestPolicy(max_bytes=self.context.settings.max_output_bytes, stage=stage)
-
-
-def validate(workspace_path: str | Path, settings: Settings) -> tuple[JobSpec, list[Warning_]]:
-    """Check all that can be checked before a job starts; returns the spec and what to be warned of.
-
-    Raises CONFIG_VALIDATION_ERROR with every fault found; a single fault of another kind
-    (SCORER_NOT_FOUND, LIMIT_EXCEEDED) keeps its own code.
-    """
-    workspace = Workspace.open(workspace_path)
-    found: list[AutoscorerError] = []
-    structure = workspace.structure_faults()
-    if structure:
-        found.append(spec_error(structure, cause="workspace"))
-    spec = _collected(found, workspace.load_spec)
-    if spec is not None:
-        _check_spec(found, workspace, spec, settings)
-    if spec is None or found:
-        raise found[0] if len(found) == 1 else spec_error(_as_faults(found))
-    return spec, exposure_warnings(workspace)
-
-
-def _check_spec(
-    found: list[AutoscorerError], workspace: Workspace, spec: JobSpec, settings: Settings
-) -> None:
-    _collected(found, lambda: staging.input_dir(workspace, spec, shared_root=settings.workspace_root))
-    _collected(found, lambda: resolve_limits(spec, settings))
-    scorer = _collected(found, lambda: get_scorer(spec.scorer))
-    if scorer is not None:
-        _collected(found, lambda: check_params(scorer, spec.scorer_params))
-        names = file_names(scorer, Role.REFERENCE)
-        _collected(found, lambda: find_source(workspace.root, Role.REFERENCE, names))
-
-
-Checked = TypeVar("Checked")
-
-
-def _collected(found: list[AutoscorerError], check: Callable[[], Checked]) -> Checked | None:
-    """What ``check`` returns; an error it raises goes to ``found`` instead."""
-    try:
-        return check()
-    except AutoscorerError as exc:
-        found.append(exc)
-        return None
-
-
-def _as_faults(errors: list[AutoscorerError]) -> list[SpecFault]:
-    faults: list[SpecFault] = []
-    for error in errors:
-        listed = error.details.get("faults")
-        faults += (
-            [SpecFault(**fault) for fault in listed] if listed else [SpecFault(error.code, error.message)]
-        )
-    return faults
-
-
-def exposure_warnings(workspace: Workspace) -> list[Warning_]:
-    """GROUND_TRUTH_EXPOSED where the program can read the truth."""
-    return [
-        Warning_(
-            code="GROUND_TRUTH_EXPOSED",
-            message=f"{name} can be read by the program; move the truth to reference/",
-        )
-        for name in workspace.exposed_truth()
-    ]
 
 
 def run(context: JobContext, workspace_path: str | Path) -> JobFacts:
@@ -205,7 +139,12 @@ def _job(context: JobContext, workspace_path: str | Path, *, stage: str) -> Iter
             records.write_failure(workspace, workspace.root / "output", exc, JobFacts())
             raise
         workspace.prepare_logs()
-        job = _Job(context, workspace, spec, JobLogger(spec.job_id, workspace.root))
+        job = _Job(
+            context,
+            workspace,
+            spec,
+            JobLogger(spec.job_id, workspace.root, secrets=context.settings.secrets()),
+        )
         job.facts.begin(spec)
         job.facts.warnings += exposure_warnings(workspace)
         job.logger.start(spec.model_dump(mode="json", exclude_none=True))
@@ -217,12 +156,13 @@ def _job(context: JobContext, workspace_path: str | Path, *, stage: str) -> Iter
         except AutoscorerError as exc:
             raise _fail(job, exc) from exc.__cause__
         except BaseException as exc:  # boundary of a job: our own fault must be told, and gets no score
+            log_event("ERROR", "job_internal_error", error=exc, job_id=spec.job_id)
             message = f"unexpected {type(exc).__name__} in the platform"
             raise _fail(job, AutoscorerError("INTERNAL_ERROR", message, stage=stage)) from exc
 
 
 def _fail(job: _Job, error: AutoscorerError) -> AutoscorerError:
-    job.logger.error(str(error.stage), error.code, error.message)
+    job.logger.error(str(error.stage), error.code, error.message, error.details)
     try:
         output_dir = job.output_dir
     except AutoscorerError:
@@ -299,7 +239,7 @@ def _score(
     scorer = get_scorer(scorer_name or job.spec.scorer)
     job.facts.provenance |= {"scorer": scorer.name, "version": scorer.version}
     chosen = dict(params) if params is not None else dict(job.spec.scorer_params)
-    job.logger.scoring_start(scorer.name, chosen)
+    job.logger.scoring_start(scorer.name, {"version": scorer.version, "params": chosen})
     with job.stage("view"):
         view = workspace_view(job.workspace, job.output_dir, attempt.root / "view", job.policy("scoring"))
     if not after_run:
@@ -313,7 +253,7 @@ def _score(
         }
     )
     result = records.publish_result(result, view.root / "output", job.output_dir)
-    job.logger.scoring_completed(result.summary)
+    job.logger.scoring_completed(duration_seconds=job.facts.timing["score_seconds"], summary=result.summary)
     return result
 
 

@@ -20,7 +20,7 @@ from autoscorer.scorers.view import files_view
 from autoscorer.utils.config import Config, Settings
 
 if TYPE_CHECKING:  # to score one file against another, none of these is needed
-    from autoscorer.executor.base import Executor
+    from autoscorer.executor.base import Executor, StopSignal
     from autoscorer.pipeline import JobContext
     from autoscorer.records import JobFacts
     from autoscorer.scheduler import Isolation
@@ -51,6 +51,7 @@ def job_context(
     backend: str = "auto",
     isolation: Isolation = "hardened",
     on_stage: Callable[[str], None] = lambda _stage: None,
+    stop: StopSignal = lambda: None,
     keep_attempt: bool = False,
 ) -> JobContext:
     """What `pipeline` needs to work on a job."""
@@ -62,6 +63,7 @@ def job_context(
         settings=settings,
         choose=lambda: choose_executor(backend, makers),
         on_stage=on_stage,
+        stop=stop,
         keep_attempt=keep_attempt,
     )
 

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Never
 
 import typer
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from autoscorer.executor.base import StopReason
     from autoscorer.schemas.envelope import Warning_
-    from autoscorer.utils.config import Config
+    from autoscorer.utils.config import Config, Settings
     from autoscorer.utils.errors import AutoscorerError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_PLATFORM = 1, 2, 3
@@ -46,18 +48,42 @@ class Frame:
 
     config_path: str | None
     as_json: bool
-    warnings: list[Warning_] = field(default_factory=list)
+    stop_asked: bool = False
+    _stage: str = ""
     _status: Any = None
 
-    @property
+    @cached_property
     def config(self) -> Config:
-        """The configuration of this call; raises CONFIG_VALIDATION_ERROR when it is used and faulty."""
+        """The configuration of this call; using its settings raises CONFIG_VALIDATION_ERROR when faulty."""
         from autoscorer.utils.config import Config
 
-        return Config(self.config_path) if self.config_path else Config()
+        return Config(self.config_path)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of this call, and the service log they name opened."""
+        from autoscorer.utils.logger import configure_service_log
+
+        settings = self.config.settings
+        configure_service_log(settings)
+        return settings
+
+    def stop(self) -> StopReason | None:
+        """Asked by a running job: was it told to stop?"""
+        from autoscorer.executor.base import StopReason
+
+        return StopReason.CANCELLED if self.stop_asked else None
+
+    def interrupt(self, _signal: int, _frame: object) -> None:
+        """A running program is ended by the job itself, which then says how; anything else breaks off."""
+        if self._stage == "execute" and not self.stop_asked:
+            self.stop_asked = True
+        else:
+            raise KeyboardInterrupt
 
     def on_stage(self, stage: str) -> None:
         """Show the stage a job is in; a pipe stays quiet."""
+        self._stage = stage
         if self._status is not None:
             self._status.update(f"{stage} …")
 
@@ -83,7 +109,8 @@ def execute(context: typer.Context, work: Callable[[Frame], Answer], *, as_json:
     answer: Answer | None = None
     error: AutoscorerError | None = None
     try:
-        signal.signal(signal.SIGTERM, _interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, frame.interrupt)
         with frame.progress() if not frame.as_json else nullcontext():
             answer = work(frame)
     except AutoscorerError as exc:
@@ -123,17 +150,13 @@ def parse_params(text: str | None) -> dict[str, Any] | None:
     return value
 
 
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def _internal(frame: Frame, exc: BaseException) -> AutoscorerError:
     from autoscorer.utils.errors import AutoscorerError
-    from autoscorer.utils.logger import log_exception
+    from autoscorer.utils.logger import log_event
 
-    # Without a configuration or a place for the log the answer below has to do.
-    with suppress(AutoscorerError, OSError):
-        log_exception(frame.config.settings, exc)
+    # Without a valid configuration there is no place for the log; the answer has to do.
+    with suppress(AutoscorerError):
+        log_event("ERROR", "command_internal_error", error=exc, settings=str(frame.settings.log_dir))
     return AutoscorerError("INTERNAL_ERROR", f"unexpected {type(exc).__name__} in the platform")
 
 
@@ -144,7 +167,7 @@ def _exit_code(answer: Answer | None, error: AutoscorerError | None) -> int:
 
 
 def _show(frame: Frame, answer: Answer | None, error: AutoscorerError | None, seconds: float) -> None:
-    warnings = [*frame.warnings, *(answer.warnings if answer else ())]
+    warnings = list(answer.warnings) if answer else []
     if frame.as_json:
         _print_json(answer.data if answer else {}, error, warnings, seconds)
         return

@@ -24,10 +24,11 @@ def make_context(
     parse_choice(backend, ["auto", *runtime.backend_names()], "--backend")
     parse_choice(isolation, ["hardened", "trusted"], "--isolation")
     return runtime.job_context(
-        frame.config.settings,
+        frame.settings,
         backend=backend,
         isolation=cast("Isolation", isolation),
         on_stage=frame.on_stage,
+        stop=frame.stop,
         keep_attempt=keep,
     )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autoscorer.utils.errors import AutoscorerError
 
 MAX_ROWS = 24
+_PARTICULARS = ("file", "path", "line", "index", "expected", "example", "offenders")
 
 
 def show(panel: RenderableType, warnings: Sequence[Warning_]) -> None:
@@ -90,13 +91,7 @@ def error_panel(error: AutoscorerError) -> Panel:
     """A failure: what was wrong, where, whose fault, what to do (in both languages)."""
     row = find_code(error.code, error.cause)
     parts: list[RenderableType] = [Text(error.message), Text()]
-    shown = {
-        key: error.details[key]
-        for key in ("file", "line", "index", "expected", "example")
-        if key in error.details
-    }
-    if offenders := error.details.get("offenders"):
-        shown["offenders"] = ", ".join(map(str, offenders[:5])) if isinstance(offenders, list) else offenders
+    shown: dict[str, Any] = {key: error.details[key] for key in _PARTICULARS if key in error.details}
     parts.append(pairs({"stage": str(error.stage), "fault of": str(error.blame), **shown}))
     if tail := error.details.get("stderr_tail"):
         parts += [Text(), Text("last lines of stderr", style="dim"), Text(str(tail))]

@@ -58,9 +58,9 @@ def _validated(frame: Frame) -> Answer:
     from autoscorer.schemas.envelope import Warning_
 
     config = frame.config
-    config.require_valid()
-    warnings = [Warning_(code="CONFIG_WARNING", message=str(text)) for text in config.warnings()]
-    source = str(config.path) if config.path else "defaults and environment"
+    _ = config.settings  # raises with every fault
+    warnings = [Warning_(code="CONFIG_WARNING", message=text) for text in config.warnings()]
+    source = str(config.path) if config.path.exists() else "defaults and environment"
     return Answer(
         {"valid": True, "source": source},
         lambda: titled("configuration is valid", pairs({"source": source}), colour="green"),

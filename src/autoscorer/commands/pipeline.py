@@ -28,11 +28,12 @@ def command(
 
     def work(frame: Frame) -> Answer:
         from autoscorer import pipeline
+        from autoscorer.validation import exposure_warnings
         from autoscorer.workspace import Workspace
 
         job = make_context(frame, backend=backend, isolation=isolation, keep=keep)
         result = pipeline.run_then_score(job, workspace)
         opened = Workspace.open(workspace)
-        return result_answer(result, pipeline.result_path(opened), pipeline.exposure_warnings(opened))
+        return result_answer(result, pipeline.result_path(opened), exposure_warnings(opened))
 
     execute(context, work, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import Annotated
 
@@ -49,23 +50,24 @@ def command(
     def _planned(frame: Frame) -> Answer:
         from autoscorer import pipeline
         from autoscorer.commands._panels import pairs, titled
+        from autoscorer.validation import validate
         from autoscorer.workspace import Workspace
 
         job = make_context(frame, backend=backend, isolation=isolation, keep=keep)
-        spec, warnings = pipeline.validate(workspace, frame.config.settings)
+        spec, warnings = validate(workspace, frame.settings)
         planned = pipeline.plan(job, Workspace.open(workspace), spec)
         executor = job.choose()
-        data = {
+        limits = asdict(planned.limits)
+        what = {
             "job_id": spec.job_id,
             "backend": executor.name,
             "isolation": isolation,
             "image": planned.image,
             "command": list(planned.command),
             "env_names": sorted(planned.env),
-            "limits": asdict(planned.limits),
         }
-        shown = {**data, "command": " ".join(planned.command), **data["limits"]}
-        shown.pop("limits")
+        data = {**what, "limits": limits}
+        shown = {**what, "command": shlex.join(planned.command), **limits}
         return Answer(data, lambda: titled("would run", pairs(shown)), warnings)
 
     execute(context, work, as_json=as_json)

@@ -50,12 +50,13 @@ def command(
 
     def _workspace(frame: Frame, path: str) -> Answer:
         from autoscorer import pipeline
+        from autoscorer.validation import exposure_warnings
         from autoscorer.workspace import Workspace
 
         job = make_context(frame, keep=keep)
         result = pipeline.score(job, path, scorer_name=scorer, params=chosen)
         where = pipeline.result_path(Workspace.open(path))
-        return result_answer(result, where, pipeline.exposure_warnings(Workspace.open(path)))
+        return result_answer(result, where, exposure_warnings(Workspace.open(path)))
 
     def _files() -> Answer:
         from autoscorer import runtime

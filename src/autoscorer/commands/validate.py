@@ -12,10 +12,10 @@ def command(context: typer.Context, workspace: WorkspaceArgument, *, as_json: Js
     """Check a workspace's folder and meta.json; name every fault."""
 
     def work(frame: Frame) -> Answer:
-        from autoscorer import pipeline
         from autoscorer.commands._panels import pairs, titled
+        from autoscorer.validation import validate
 
-        spec, warnings = pipeline.validate(workspace, frame.config.settings)
+        spec, warnings = validate(workspace, frame.settings)
         facts = {"job": spec.job_id, "task": spec.task_type, "scorer": spec.scorer}
         return Answer(
             {"valid": True, "workspace": workspace, "spec": spec.model_dump(mode="json", exclude_none=True)},

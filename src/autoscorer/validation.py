@@ -1,0 +1,82 @@
+"""All that can be checked before a job starts, every fault at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from autoscorer import staging
+from autoscorer.reading.source import Role, find_source
+from autoscorer.scheduler import resolve_limits
+from autoscorer.schemas.envelope import Warning_
+from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
+from autoscorer.scorers.invoke import check_params
+from autoscorer.scorers.registry import get_scorer
+from autoscorer.scorers.view import file_names
+from autoscorer.utils.config import Settings
+from autoscorer.utils.errors import AutoscorerError
+from autoscorer.workspace import Workspace
+
+Checked = TypeVar("Checked")
+
+
+def validate(workspace_path: str | Path, settings: Settings) -> tuple[JobSpec, list[Warning_]]:
+    """Check all that can be checked before a job starts; returns the spec and what to be warned of.
+
+    Raises CONFIG_VALIDATION_ERROR with every fault found; a single fault of another kind
+    (SCORER_NOT_FOUND, LIMIT_EXCEEDED) keeps its own code.
+    """
+    workspace = Workspace.open(workspace_path)
+    found: list[AutoscorerError] = []
+    structure = workspace.structure_faults()
+    if structure:
+        found.append(spec_error(structure, cause="workspace"))
+    spec = _collected(found, workspace.load_spec)
+    if spec is not None:
+        _check_spec(found, workspace, spec, settings)
+    if spec is None or found:
+        raise found[0] if len(found) == 1 else spec_error(_as_faults(found))
+    return spec, exposure_warnings(workspace)
+
+
+def _check_spec(
+    found: list[AutoscorerError], workspace: Workspace, spec: JobSpec, settings: Settings
+) -> None:
+    _collected(found, lambda: staging.input_dir(workspace, spec, shared_root=settings.workspace_root))
+    _collected(found, lambda: resolve_limits(spec, settings))
+    scorer = _collected(found, lambda: get_scorer(spec.scorer))
+    if scorer is not None:
+        _collected(found, lambda: check_params(scorer, spec.scorer_params))
+        names = file_names(scorer, Role.REFERENCE)
+        _collected(found, lambda: find_source(workspace.root, Role.REFERENCE, names))
+
+
+def _collected(found: list[AutoscorerError], check: Callable[[], Checked]) -> Checked | None:
+    """What ``check`` returns; an error it raises goes to ``found`` instead."""
+    try:
+        return check()
+    except AutoscorerError as exc:
+        found.append(exc)
+        return None
+
+
+def _as_faults(errors: list[AutoscorerError]) -> list[SpecFault]:
+    faults: list[SpecFault] = []
+    for error in errors:
+        listed = error.details.get("faults")
+        faults += (
+            [SpecFault(**fault) for fault in listed] if listed else [SpecFault(error.code, error.message)]
+        )
+    return faults
+
+
+def exposure_warnings(workspace: Workspace) -> list[Warning_]:
+    """GROUND_TRUTH_EXPOSED where the program can read the truth."""
+    return [
+        Warning_(
+            code="GROUND_TRUTH_EXPOSED",
+            message=f"{name} can be read by the program; move the truth to reference/",
+        )
+        for name in workspace.exposed_truth()
+    ]

@@ -1,0 +1,21 @@
+"""What every test may rely on: a test marked `sandbox` has bubblewrap, or skips (fails in CI)."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("sandbox") is None:
+        return
+    from autoscorer.confine.bubblewrap import usable_bubblewrap
+    from autoscorer.utils.errors import AutoscorerError
+
+    try:
+        usable_bubblewrap()
+    except AutoscorerError as exc:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must have the sandbox: {exc.message}")
+        pytest.skip(exc.message)

@@ -6,6 +6,10 @@ import os
 
 import pytest
 
+from tests.workspaces import make_workspace
+
+__all__ = ["make_workspace"]
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("sandbox") is None:

@@ -16,7 +16,7 @@ import autoscorer
 from autoscorer.scorers.registry import registry
 from autoscorer.utils.errors import AutoscorerError, code_table
 from tests.cli import call, command, environment
-from tests.conftest import MakeWorkspace
+from tests.workspaces import MakeWorkspace
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.cli import call, command, environment
-from tests.conftest import ROOT, MakeWorkspace
 from tests.schemas.test_job import REFERENCE_EXAMPLE
+from tests.workspaces import ROOT, MakeWorkspace
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 

@@ -1,0 +1,236 @@
+"""How a value of each kind is read: a public value, or ValueError that says what would be right."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from autoscorer.settings.table import Node, SettingRow, row_of
+
+_MEMORY_FORM = "a memory size such as 4Gi or 512Mi (Ki Mi Gi Ti and k m g t: 1024; K M G T: 1000; or bytes)"
+_MEMORY = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9})(?=[KMGTkmgt]))?(|[KMGT]i?|[kmgt])")
+_SCALES: dict[str, int] = {"": 1}
+for _power, _letter in enumerate("kmgt", start=1):
+    _SCALES |= {_letter: 1024**_power, f"{_letter.upper()}i": 1024**_power, _letter.upper(): 1000**_power}
+_HOSTLESS = {"unix", "npipe", "sqlite", "memory", "filesystem", "file", "rpc", "socket"}
+
+
+def parse_memory(value: object) -> int:
+    """Bytes of ``4Gi``, ``512m``, ``1.5G`` or a plain number of bytes. Raises ValueError.
+
+    ``Ki Mi Gi Ti`` are powers of 1024 (Kubernetes) and so are lower-case ``k m g t`` (Docker); upper-case
+    ``K M G T`` are powers of 1000 (Kubernetes). Part of a byte is dropped; at least one must remain.
+    """
+    total = 0
+    if isinstance(value, int) and not isinstance(value, bool):
+        total = value
+    elif isinstance(value, str) and (match := _MEMORY.fullmatch(value)):
+        scale, fraction = _SCALES[match[3]], match[2] or "0"
+        total = int(match[1]) * scale + int(fraction) * scale // 10 ** len(fraction)
+    if not 0 < total < 2**63:
+        raise ValueError(_MEMORY_FORM)
+    return total
+
+
+def load_yaml(text: str) -> object:
+    """What a YAML text says; None for an empty one. Raises ValueError, which never quotes the text."""
+    import yaml
+
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as exc:
+        at = exc.problem_mark
+        where = f" in line {at.line + 1}, column {at.column + 1}" if at else ""
+        # The problem may quote a piece of the text, and that may be a secret.
+        problem = re.sub(r"['\"].*", "…", exc.problem or "", flags=re.DOTALL)
+        raise ValueError(f"not YAML{where}: {problem}") from None
+    # PyYAML lets slips of its own through: explicit tags (`!!int ""`), impossible dates, deep nesting.
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ):
+        raise ValueError("not YAML that can be read") from None
+    entries = node.value if isinstance(node, yaml.MappingNode) else []
+    names = [name.value for name, _ in entries if isinstance(name, yaml.ScalarNode)]
+    if len(names) > len(set(names)):
+        raise ValueError("a key stands there twice")
+    return value
+
+
+def _text(raw: object, row: SettingRow) -> str:
+    right = isinstance(raw, str) and 0 < len(raw) <= 4096 and raw.isprintable()
+    if not right or (row.pattern and not re.fullmatch(row.pattern, str(raw))):
+        raise ValueError(row.form or "text on one line")
+    return str(raw)
+
+
+def _choice(raw: object, row: SettingRow) -> str:
+    for choice in row.choices:
+        if isinstance(raw, str) and raw.lower() == choice.lower():
+            return choice
+    raise ValueError(f"one of {', '.join(row.choices)}")
+
+
+def _flag(raw: object, row: SettingRow) -> bool:
+    word = (
+        raw.lower()
+        if isinstance(raw, str)
+        else str(int(raw))
+        if isinstance(raw, int) and raw in (0, 1)
+        else ""
+    )
+    if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+        raise ValueError("true or false")
+    return word in ("true", "yes", "on", "1")
+
+
+def _integer(raw: object, row: SettingRow) -> int:
+    value = int(raw) if isinstance(raw, str) and re.fullmatch(r"[0-9]{1,18}", raw) else raw
+    if isinstance(value, bool) or not isinstance(value, int) or not row.minimum <= value <= row.maximum:
+        raise ValueError(f"a whole number from {row.minimum} to {row.maximum}")
+    return value
+
+
+def _number(raw: object, row: SettingRow) -> float:
+    value = float(raw) if isinstance(raw, str) and re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", raw) else raw
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not row.minimum <= value <= row.maximum
+    ):
+        raise ValueError(f"a number from {row.minimum} to {row.maximum}")
+    return value
+
+
+def _memory(raw: object, row: SettingRow) -> str | int:
+    if not parse_memory(row.minimum) <= parse_memory(raw) <= parse_memory(row.maximum):
+        raise ValueError(f"a memory size from {row.minimum} to {row.maximum}")
+    assert isinstance(raw, str | int)
+    return raw
+
+
+def _url(raw: object, row: SettingRow) -> str:
+    text = _text(raw, row)
+    for part in text.split(";"):
+        try:
+            url = urlsplit(part)
+            if url.password and not row.secrecy:
+                raise ValueError
+            complete = bool(url.hostname) and url.port != 0
+        except ValueError:
+            raise ValueError(row.form) from None
+        if _HOSTLESS & set(url.scheme.split("+")):
+            complete = not url.netloc
+        if (
+            url.scheme not in row.schemes
+            or not complete
+            or " " in part
+            or not part.startswith(f"{url.scheme}://")
+        ):
+            raise ValueError(f"{row.form} (schemes: {', '.join(row.schemes)})")
+    return text
+
+
+def _structured(raw: object, row: SettingRow) -> object:
+    """A list or mapping that the environment spells as JSON or as YAML; anything else as it is."""
+    if not isinstance(raw, str) or not raw.lstrip().startswith(("[", "{")):
+        return raw
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return load_yaml(raw)
+    except ValueError:
+        raise ValueError(row.form) from None
+
+
+def _names(raw: object, row: SettingRow) -> list[str]:
+    found = _structured(raw, row)
+    if isinstance(found, str):
+        found = [part.strip() for part in found.split(",") if part.strip()]
+    if not isinstance(found, list):
+        raise ValueError(row.form)
+    return [_text(item, row) for item in found]
+
+
+def _mapping(raw: object, row: SettingRow) -> dict[str, Any]:
+    found = _structured(raw, row)
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise ValueError(row.form)
+    return found
+
+
+def _resources(raw: object, row: SettingRow) -> dict[str, Any]:
+    like = {"cpu": row_of("DEFAULT_CPU"), "memory": row_of("DEFAULT_MEMORY"), "gpus": row_of("DEFAULT_GPU")}
+    found = _mapping(raw, row)
+    if not found.keys() <= like.keys():
+        raise ValueError(row.form)
+    return {key: read_value(value, like[key]) for key, value in found.items()}
+
+
+def _nodes(raw: object, row: SettingRow) -> list[dict[str, Any]]:
+    found = _structured(raw, row)
+    nodes = [_node(item, row) for item in found] if isinstance(found, list) else None
+    if nodes is None or len({node["name"] for node in nodes}) < len(nodes):
+        raise ValueError(row.form + ", each name once")
+    return nodes
+
+
+def _node(raw: object, row: SettingRow) -> dict[str, Any]:
+    node = _mapping(raw, row)
+    labels = _mapping(node.get("labels", {}), row)
+    if not {"name", "host"} <= node.keys() <= {"name", "host", "gpus", "labels"}:
+        raise ValueError(row.form)
+    return {
+        "name": _text(node["name"], row),
+        "host": _text(node["host"], row),
+        "gpus": _integer(node.get("gpus", 0), row_of("DEFAULT_GPU")),
+        "labels": {_text(key, row): _text(value, row) for key, value in labels.items()},
+    }
+
+
+_PARSERS: Mapping[str, Callable[[object, SettingRow], Any]] = {
+    "text": _text,
+    "path": _text,
+    "choice": _choice,
+    "flag": _flag,
+    "integer": _integer,
+    "number": _number,
+    "memory": _memory,
+    "url": _url,
+    "names": _names,
+    "mapping": _mapping,
+    "resources": _resources,
+    "nodes": _nodes,
+}
+_TYPES: Mapping[str, Callable[[Any], Any]] = {
+    "path": Path,
+    "memory": parse_memory,
+    "names": tuple,
+    "nodes": lambda nodes: tuple(Node(**node) for node in nodes),
+}
+
+
+def read_value(raw: object, row: SettingRow) -> Any:
+    """The public value of a setting from what the file or the environment holds.
+
+    Raises ValueError that says what would be right and does not repeat what was given.
+    """
+    return _PARSERS[row.kind](raw, row)
+
+
+def typed_value(value: Any, row: SettingRow) -> Any:
+    """The form `Settings` holds of a value that `read_value` gave; None stays None."""
+    convert = _TYPES.get(row.kind)
+    return convert(value) if convert and value is not None else value

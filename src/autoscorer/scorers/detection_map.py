@@ -1,0 +1,160 @@
+"""`detection_map`: mean average precision of boxes, by the COCO standard or by PASCAL VOC's."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel
+
+from autoscorer.reading.source import Source
+from autoscorer.schemas.result import Result
+from autoscorer.scorers.base import BaseScorer
+from autoscorer.scorers.per_label import MOST_KEYS
+from autoscorer.scorers.registry import register
+
+if TYPE_CHECKING:  # numpy and hotcoco are not imported until a scorer computes
+    from autoscorer.reading.coco import PredictedBoxes, Reference
+
+Points = list[tuple[float, float, float]]
+
+
+class DetectionParams(BaseModel, extra="forbid"):
+    """``style`` coco: AP averaged over IoU 0.50:0.05:0.95. ``style`` voc: AP at IoU 0.5, whole area."""
+
+    style: Literal["coco", "voc"] = "coco"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a style computes: the headline first, columns over categories, points of the mean curve."""
+
+    metrics: Mapping[str, float | None]
+    per_category: Mapping[str, Sequence[float | None]]
+    precision_recall: Points
+    library: str
+
+
+@register("detection_map")
+class DetectionMap(BaseScorer):
+    """`mAP`, its eleven companions (COCO only) and `AP_<category>` for categories with truth."""
+
+    name = "detection_map"
+    version = "1.0.0"
+    task = "detection"
+    primary_metric = "mAP"
+    higher_is_better = True
+    score_range = (0.0, 1.0)
+    params_model = DetectionParams
+    reference_files = ("gt.json",)
+    prediction_files = ("pred.json",)
+
+    def score(self, workspace: Path, params: dict[str, Any]) -> Result:
+        from autoscorer.reading.coco import read_predictions, read_reference
+
+        style = DetectionParams.model_validate(params).style
+        source = self.reference(workspace)
+        reference = read_reference(source)
+        predicted = read_predictions(self.predictions(workspace), reference)
+        evaluation = {"coco": _by_coco, "voc": _by_voc}[style](reference, predicted)
+        headline = evaluation.metrics["mAP"]
+        if headline is None:
+            raise _nothing_to_find(source)
+        keyed = _keyed(reference.category_names, evaluation.per_category["AP"])
+        numbers = {**evaluation.metrics, **keyed}
+        artifacts = {
+            "per_category": _category_table(reference, predicted, evaluation.per_category),
+            "precision_recall": _table(("iou", "recall", "precision"), evaluation.precision_recall),
+        }
+        return Result(
+            summary={"score": headline, "mAP": headline},
+            metrics={name: value for name, value in numbers.items() if value is not None},
+            artifacts={
+                name: self._write_artifact(workspace, f"{name}.csv", content)
+                for name, content in artifacts.items()
+            },
+            versioning=self._versioning(
+                undefined=[name for name, value in numbers.items() if value is None],
+                evaluation=evaluation.library,
+            ),
+        )
+
+
+def _by_coco(reference: Reference, predicted: PredictedBoxes) -> Evaluation:
+    import hotcoco
+
+    from autoscorer.metrics import detection
+
+    curves = detection.coco_curves(
+        reference.boxes,
+        predicted,
+        n_images=reference.n_images,
+        n_categories=len(reference.category_names),
+    )
+    metrics = detection.coco_metrics(curves)
+    points = [] if metrics["mAP"] is None else detection.coco_precision_recall(curves)
+    return Evaluation(
+        metrics, detection.coco_per_category(curves), points, f"COCO, hotcoco {hotcoco.__version__}"
+    )
+
+
+def _by_voc(reference: Reference, predicted: PredictedBoxes) -> Evaluation:
+    from autoscorer.metrics import detection_voc
+
+    curves = detection_voc.voc_curves(
+        reference.boxes,
+        predicted,
+        n_images=reference.n_images,
+        n_categories=len(reference.category_names),
+    )
+    precisions = [curve.average_precision() if curve else None for curve in curves]
+    defined = [value for value in precisions if value is not None]
+    points = detection_voc.voc_precision_recall(curves) if defined else []
+    headline = math.fsum(defined) / len(defined) if defined else None
+    return Evaluation({"mAP": headline}, {"AP": precisions}, points, "PASCAL VOC, IoU 0.5, all points")
+
+
+def _nothing_to_find(source: Source) -> Exception:
+    return source.fault(
+        "BAD_FORMAT",
+        f"{source.name} holds no box that counts: all are marked iscrowd or difficult",
+        {"expected": "at least one annotation without iscrowd (VOC: and without difficult)"},
+    )
+
+
+def _keyed(names: Sequence[str], values: Sequence[float | None]) -> dict[str, float | None]:
+    """`AP_<category>`, unless more categories have truth than a result should list."""
+    if sum(value is not None for value in values) > MOST_KEYS:
+        return {}
+    keyed = {f"AP_{name}": value for name, value in zip(names, values, strict=True)}
+    if len(keyed) > MOST_KEYS:
+        return {name: value for name, value in keyed.items() if value is not None}
+    return keyed
+
+
+def _category_table(
+    reference: Reference, predicted: PredictedBoxes, columns: Mapping[str, Sequence[float | None]]
+) -> bytes:
+    """CSV: per category the boxes on both sides and its numbers; an empty field where there is none."""
+    import numpy as np
+
+    n = len(reference.category_names)
+    counts = [
+        np.bincount(reference.boxes.categories, minlength=n).tolist(),
+        np.bincount(predicted.categories, minlength=n).tolist(),
+    ]
+    rows = zip(reference.category_names, *counts, *columns.values(), strict=True)
+    return _table(("category", "true_boxes", "predicted_boxes", *columns), rows)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()

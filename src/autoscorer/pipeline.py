@@ -135,16 +135,11 @@ def _job(context: JobContext, workspace_path: str | Path, *, stage: str) -> Iter
     with workspace.lock():
         try:
             spec = workspace.load_spec()
+            logger = JobLogger(spec.job_id, workspace.root, secrets=context.settings.secrets())
         except AutoscorerError as exc:
-            records.write_failure(workspace, workspace.root / "output", exc, JobFacts())
+            records.write_failure(workspace.root / "output", exc, JobFacts())
             raise
-        workspace.prepare_logs()
-        job = _Job(
-            context,
-            workspace,
-            spec,
-            JobLogger(spec.job_id, workspace.root, secrets=context.settings.secrets()),
-        )
+        job = _Job(context, workspace, spec, logger)
         job.facts.begin(spec)
         job.facts.warnings += exposure_warnings(workspace)
         job.logger.start(spec.model_dump(mode="json", exclude_none=True))
@@ -167,7 +162,7 @@ def _fail(job: _Job, error: AutoscorerError) -> AutoscorerError:
         output_dir = job.output_dir
     except AutoscorerError:
         output_dir = job.workspace.root / "output"
-    records.write_failure(job.workspace, output_dir, error, job.facts)
+    records.write_failure(output_dir, error, job.facts)
     return error
 
 

@@ -98,7 +98,7 @@ def _publish_artifact(artifact: Artifact, view_output: Path, output_dir: Path) -
     return artifact
 
 
-def write_failure(workspace: Workspace, output_dir: Path, error: AutoscorerError, facts: JobFacts) -> None:
+def write_failure(output_dir: Path, error: AutoscorerError, facts: JobFacts) -> None:
     """Put the standard error into `result.json`; nothing else in the output is touched."""
     provenance = {"scorer": "unknown", "version": "unknown", **facts.provenance}
     result = Result(

@@ -116,11 +116,6 @@ class Workspace:
         attempt.root.mkdir(mode=0o700)
         return attempt
 
-    def prepare_logs(self) -> Path:
-        """`logs/`, made if need be."""
-        self.logs_dir.mkdir(exist_ok=True)
-        return self.logs_dir
-
     def _read_spec(self) -> bytes:
         try:
             descriptor = open_regular(self.spec_path, follow_links=False)

@@ -87,9 +87,9 @@ def _(make: MakeWorkspace, _tmp: Path) -> dict[str, Any]:
 def _(make: MakeWorkspace, tmp: Path) -> dict[str, Any]:
     # The sandbox starts for its trial run and then fails: an administrator's wrapper that breaks it.
     real = subprocess.run(["which", "bwrap"], capture_output=True, text=True, check=True).stdout.strip()
-    wrapper, tried = tmp / "bin" / "bwrap", tmp / "tried"
+    wrapper = tmp / "bin" / "bwrap"
     wrapper.parent.mkdir()
-    script = f"[ -e {tried} ] && {{ echo broken >&2; exit 1; }}; touch {tried}"
+    script = '[ "$1" = --args ] && { echo broken >&2; exit 1; }'
     wrapper.write_text(f'#!/bin/sh\n{script}\nexec {real} "$@"\n')
     wrapper.chmod(0o755)
     return pipeline(make(program=GOOD), PATH=f"{wrapper.parent}:{environment()['PATH']}")

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Never
 
@@ -48,6 +48,7 @@ class Frame:
 
     config_path: str | None
     as_json: bool
+    warnings: list[Warning_] = field(default_factory=list)
     stop_asked: bool = False
     _stage: str = ""
     _status: Any = None
@@ -62,10 +63,12 @@ class Frame:
     @cached_property
     def settings(self) -> Settings:
         """The settings of this call, and the service log they name opened."""
+        from autoscorer.schemas.envelope import Warning_
         from autoscorer.utils.logger import configure_service_log
 
         settings = self.config.settings
-        configure_service_log(settings)
+        doubts = [configure_service_log(settings), *self.config.warnings()]
+        self.warnings += [Warning_(code="CONFIG_WARNING", message=text) for text in doubts if text]
         return settings
 
     def stop(self) -> StopReason | None:
@@ -167,7 +170,7 @@ def _exit_code(answer: Answer | None, error: AutoscorerError | None) -> int:
 
 
 def _show(frame: Frame, answer: Answer | None, error: AutoscorerError | None, seconds: float) -> None:
-    warnings = list(answer.warnings) if answer else []
+    warnings = [*frame.warnings, *(answer.warnings if answer else ())]
     if frame.as_json:
         _print_json(answer.data if answer else {}, error, warnings, seconds)
         return

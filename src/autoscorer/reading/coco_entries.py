@@ -75,11 +75,10 @@ def parse_all(
 def parse_entry(entry: Any, known: Known, *, scored: bool) -> Entry:
     """The box of ``entry``; with ``scored`` its score too. Raises EntryFaultError."""
     check_object(entry)
-    bbox = _bbox(entry)
     return Entry(
         image=_code(known.images, "image_id", image_id(entry), "of the reference"),
         category=_code(known.categories, *category_id(entry), "that the reference declares"),
-        bbox=bbox,
+        bbox=_bbox(entry),
         area=_area(entry) if "area" in entry and not scored else None,
         score=_finite(required(entry, "score"), "score") if scored else None,
         crowd=_flag(entry, "iscrowd"),

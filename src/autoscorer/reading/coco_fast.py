@@ -146,8 +146,8 @@ def _codes(known: Mapping[Id, int], identifiers: Iterable[Id], count: int) -> In
 
 def _are_sound(boxes: FloatArray) -> bool:
     """The strict reader's rules for a bbox."""
-    if not len(boxes):
-        return True
+    if (np.abs(boxes) > MAX_COORDINATE).any():
+        return False
     sizes = boxes[:, 2:]
     vanishes = (sizes[:, 0] * sizes[:, 1] == 0) & (sizes > 0).all(axis=1)
-    return bool(np.abs(boxes).max() <= MAX_COORDINATE and sizes.min() >= 0 and not vanishes.any())
+    return not (sizes < 0).any() and not vanishes.any()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import importlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autoscorer.reading.aligned import AlignedLabels, AlignedValues
 from autoscorer.reading.ids import check_same_ids, positions
+from autoscorer.reading.regular import RegularCsv, regular_csv
 from autoscorer.reading.source import Source
 from autoscorer.reading.strict import read_csv
 from autoscorer.reading.table import LABELS, VALUES, Columns, Table, check_texts, parse_numbers
@@ -16,23 +17,9 @@ from autoscorer.reading.tables_json import is_json, read_json_table
 
 # Below this the strict reader is done before polars is imported (0.1 s).
 FAST_READER_BYTES = 2**20
+Contents = tuple[bytes, bytes]
 
-
-@dataclass(frozen=True)
-class AlignedLabels:
-    """Codes into ``labels`` (sorted, all that either side uses), one per row of the reference."""
-
-    labels: tuple[str, ...]
-    y_true: NDArray[np.integer[Any]]
-    y_pred: NDArray[np.integer[Any]]
-
-
-@dataclass(frozen=True)
-class AlignedValues:
-    """Finite 64-bit floats, one per row of the reference."""
-
-    y_true: NDArray[np.float64]
-    y_pred: NDArray[np.float64]
+__all__ = ["AlignedLabels", "AlignedValues", "load_labels", "load_values"]
 
 
 def load_labels(reference: Source, prediction: Source) -> AlignedLabels:
@@ -40,29 +27,27 @@ def load_labels(reference: Source, prediction: Source) -> AlignedLabels:
 
     Raises AutoscorerError MISSING_FILE, PARSE_ERROR or BAD_FORMAT, blamed on the side at fault.
     """
-    contents = reference.read(), prediction.read()
-    if _is_for_fast_reader(reference, prediction, contents):
+    contents, regular = _read_both(reference, prediction)
+    aligned = None
+    if regular is not None:
         from autoscorer.reading.fast import align_labels
 
-        aligned = align_labels(*contents)
-        if aligned is not None:
-            return aligned
-    return strict_labels(reference, prediction, contents)
+        aligned = align_labels(*regular)
+    return strict_labels(reference, prediction, contents) if aligned is None else aligned
 
 
 def load_values(reference: Source, prediction: Source) -> AlignedValues:
     """Read both files and align ``label`` (or ``value``), a number, by ``id``. Raises as `load_labels`."""
-    contents = reference.read(), prediction.read()
-    if _is_for_fast_reader(reference, prediction, contents):
+    contents, regular = _read_both(reference, prediction)
+    aligned = None
+    if regular is not None:
         from autoscorer.reading.fast import align_values
 
-        aligned = align_values(*contents)
-        if aligned is not None:
-            return aligned
-    return strict_values(reference, prediction, contents)
+        aligned = align_values(*regular)
+    return strict_values(reference, prediction, contents) if aligned is None else aligned
 
 
-def strict_labels(reference: Source, prediction: Source, contents: tuple[bytes, bytes]) -> AlignedLabels:
+def strict_labels(reference: Source, prediction: Source, contents: Contents) -> AlignedLabels:
     """`load_labels` by the strict reader alone: the definition, and every fault."""
     truth = _read_reference(contents[0], reference, LABELS)
     delivered = _read_table(contents[1], prediction, LABELS)
@@ -74,7 +59,7 @@ def strict_labels(reference: Source, prediction: Source, contents: tuple[bytes, 
     return AlignedLabels(tuple(names), y_true, y_pred)
 
 
-def strict_values(reference: Source, prediction: Source, contents: tuple[bytes, bytes]) -> AlignedValues:
+def strict_values(reference: Source, prediction: Source, contents: Contents) -> AlignedValues:
     """`load_values` by the strict reader alone: the definition, and every fault."""
     truth = _read_reference(contents[0], reference, VALUES)
     y_true = np.array(parse_numbers(truth), dtype=np.float64)
@@ -84,8 +69,31 @@ def strict_values(reference: Source, prediction: Source, contents: tuple[bytes, 
     return AlignedValues(y_true, y_pred[order])
 
 
+def _read_both(
+    reference: Source, prediction: Source
+) -> tuple[Contents, tuple[RegularCsv, RegularCsv] | None]:
+    """Both contents; and what the fast reader needs, if they are large, plainly regular CSV."""
+    sources = (reference, prediction)
+    if any(map(is_json, sources)) or max(map(_size_bytes, sources)) < FAST_READER_BYTES:
+        return (reference.read(), prediction.read()), None
+    with ThreadPoolExecutor(2) as pool:
+        reading = [pool.submit(source.read) for source in sources]
+        # Takes as long as reading 100 MB; meanwhile they are read.
+        importlib.import_module("autoscorer.reading.fast")
+        contents = reading[0].result(), reading[1].result()
+        truth, delivered = pool.map(regular_csv, contents)
+    return contents, None if truth is None or delivered is None else (truth, delivered)
+
+
+def _size_bytes(source: Source) -> int:
+    try:
+        return source.path.stat().st_size
+    except OSError:
+        return 0  # reading it names the fault
+
+
 def _read_reference(content: bytes, reference: Source, wanted: Columns) -> Table:
-    """The truth, with its ids checked before the prediction is looked at: a fault here is the organiser's."""
+    """The truth, its ids checked before the prediction is looked at: a fault here is the organiser's."""
     truth = _read_table(content, reference, wanted)
     if not truth.ids:
         details = {"expected": "at least one row", "example": wanted.example}
@@ -105,7 +113,3 @@ def _order(truth: Table, delivered: Table) -> list[int]:
 
 def _read_table(content: bytes, source: Source, wanted: Columns) -> Table:
     return (read_json_table if is_json(source) else read_csv)(content, source, wanted)
-
-
-def _is_for_fast_reader(reference: Source, prediction: Source, contents: tuple[bytes, bytes]) -> bool:
-    return max(map(len, contents)) >= FAST_READER_BYTES and not (is_json(reference) or is_json(prediction))

@@ -36,7 +36,10 @@ def pairs(rows: Mapping[str, Any]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(escape(name), value if isinstance(value, Text) else escape(_text(value)))
+        if name.endswith("_bytes") and isinstance(value, int):
+            table.add_row(escape(name.removesuffix("_bytes")), size_text(value))
+        else:
+            table.add_row(escape(name), value if isinstance(value, Text) else escape(_text(value)))
     return table
 
 
@@ -78,7 +81,7 @@ def _facts(result: Result, where: str) -> dict[str, str]:
     peak = result.resources.get("peak_memory_bytes")
     cpu = result.resources.get("cpu_seconds")
     if peak is not None:
-        facts["memory"] = f"{peak / 2**20:.1f} MiB at most"
+        facts["memory"] = f"{size_text(peak)} at most"
     if cpu is not None:
         facts["cpu"] = f"{cpu:.2f} s"
     facts["digest"] = result.versioning.get("score_digest", "")
@@ -98,6 +101,15 @@ def error_panel(error: AutoscorerError) -> Panel:
     if row is not None:
         parts += [Text(), Text(f"→ {row.hint_en}", style="cyan"), Text(f"→ {row.hint_zh}", style="cyan")]
     return titled(error.code, Group(*parts), colour="red")
+
+
+def size_text(size_bytes: float) -> str:
+    """A size for people: ``512 MiB``."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.4g} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.4g} GiB"
 
 
 def _text(value: Any) -> str:

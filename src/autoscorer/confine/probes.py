@@ -26,6 +26,8 @@ from autoscorer.utils.errors import AutoscorerError
 
 MEMORY_BYTES = 96 * 2**20
 TASKS = 48
+CPU_CORES = 0.2
+CPU_BURN_S = 0.3
 OUTPUT_BYTES = 2**20
 TIME_LIMIT_S = 10.0
 _CHECKED_INSIDE = {
@@ -51,11 +53,17 @@ _TRIED = {
     properties.CLEAN_ENVIRONMENT: "a secret in the environment",
     "memory limit": "four times the limit",
     "process limit": "four times the limit",
+    "cpu limit": "to compute with a fifth of a core",
     properties.OUTPUT: "a hundred times the limit",
     properties.WHOLE_TREE: "one that forked twice, in a session of its own",
     properties.TIME: "a program that ignores SIGTERM",
 }
 _HOG_MEMORY = f"import time; hog = bytearray({4 * MEMORY_BYTES}); time.sleep(1)"
+_BURN_CPU = f"""
+import time
+while time.process_time() < {CPU_BURN_S}:
+    pass
+"""
 _FORK_MANY = """
 import os, time
 made = 0
@@ -98,7 +106,7 @@ class Probe:
 def probe_isolation(*, hardened: bool = True) -> list[Probe]:
     """Attack each property and say what held; ``hardened=False`` shows the attacks without a sandbox.
 
-    Takes about five seconds, most of it for a program that will not end. Never raises for what this
+    Takes about four seconds, most of it for a program that will not end. Never raises for what this
     machine lacks.
     """
     with _Prober(hardened=hardened) as prober:
@@ -110,6 +118,7 @@ def probe_isolation(*, hardened: bool = True) -> list[Probe]:
             *inside,
             prober.memory_limit(),
             prober.process_limit(),
+            prober.cpu_limit(),
             prober.output_limit(),
             prober.daemons(),
             prober.time_limit(),
@@ -152,7 +161,13 @@ class _Prober:
         folder = self._workspace()
         self._run(folder, _python(_FORK_MANY), Caps(tasks=TASKS))
         made = int((folder / "out" / "made").read_text())
-        return _probe("process limit", f"made {made} processes" if made > TASKS else "")
+        # Where a resource limit has to do, it leaves room for what else our user may start.
+        return _probe("process limit", f"made {made} processes" if made >= 2 * TASKS else "")
+
+    def cpu_limit(self) -> Probe:
+        ended = self._run(self._workspace(), _python(_BURN_CPU), Caps(cpu_cores=CPU_CORES))
+        free = ended.duration_s < 2 * CPU_BURN_S
+        return _probe("cpu limit", "computed at full speed" if free else "")
 
     def output_limit(self) -> Probe:
         folder = self._workspace()

@@ -9,7 +9,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,11 +95,13 @@ class Confined:
             self._resources.close()
             raise
 
-    def wait(self, checks: Sequence[Callable[[], Reason | None]]) -> Ended[Reason]:
+    def wait(
+        self, checks: Sequence[Callable[[], Reason | None]], *, at_once: Container[Reason] = ()
+    ) -> Ended[Reason]:
         """Until it has ended and nothing of it is left.
 
         ``checks`` are asked about twenty times a second; the first reason one gives ends the tree,
-        by SIGTERM and, `TERMINATE_GRACE_S` later, by SIGKILL.
+        by SIGTERM and, `TERMINATE_GRACE_S` later, by SIGKILL; without the grace if it is in ``at_once``.
         """
         stopped: Reason | None = None
         kill_at = give_up_at = float("inf")
@@ -112,9 +114,11 @@ class Confined:
             next_check_at = now + TICK_S
             if stopped is None:
                 stopped = next((found for check in checks if (found := check()) is not None), None)
-                if stopped is not None:
+                if stopped is not None and stopped not in at_once:
                     self._tell(b"T")
                     kill_at = now + TERMINATE_GRACE_S
+                elif stopped is not None:
+                    kill_at = now
             elif now >= give_up_at:
                 self._supervisor.kill()
             elif now >= kill_at:

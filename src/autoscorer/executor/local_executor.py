@@ -97,7 +97,8 @@ class LocalExecutor(Executor):
             lambda: StopReason.MEMORY_LIMIT if program.memory.over_cap() else None,
             lambda: StopReason.OUTPUT_LIMIT if watch.exceeded() else None,
         ]
-        ended = program.wait(checks)
+        # A program that eats memory or disk would use a grace to eat more.
+        ended = program.wait(checks, at_once=(StopReason.MEMORY_LIMIT, StopReason.OUTPUT_LIMIT))
         if attempt.sandbox is not None and _never_ran(attempt.sandbox, ended):
             raise AutoscorerError(
                 "EXEC_ERROR", "The sandbox could not be set up.", {"reason": ended.stderr_tail}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from autoscorer import __version__
+from autoscorer.cli import CommandFolder
 from autoscorer.utils.errors import code_table
 from tests.cli import call, command, environment
 from tests.workspaces import ROOT, MakeWorkspace
@@ -64,6 +65,12 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     for name in ("validate", "run", "score", "pipeline", "config", "scorers", "init", "explain", "doctor"):
         assert f"\n  {name} " in done.stdout
+
+
+def test_every_command_says_in_its_first_line_what_it_does() -> None:
+    folder = CommandFolder()
+    assert all(folder.summary(name).endswith(".") for name in folder)
+    assert all(folder[name].name == name for name in folder)
 
 
 def test_the_version_is_the_packages() -> None:

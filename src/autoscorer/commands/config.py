@@ -1,4 +1,4 @@
-"""`autoscorer config`: what is set, whether it is right."""
+"""`autoscorer config`: look at and check the configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import typer
 from autoscorer.commands._frame import Answer, Frame, execute
 from autoscorer.commands._options import JsonOption
 
-group = typer.Typer(help="Look at and check the configuration.", no_args_is_help=True)
+group = typer.Typer(
+    help="Look at and check the configuration.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
 
 MAIN_KEYS = (
     "IMAGE_PULL_POLICY",

@@ -1,4 +1,4 @@
-"""`autoscorer doctor`: what this machine enforces, found out by trying."""
+"""`autoscorer doctor`: try each isolation property here and say what is enforced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`autoscorer init`: a workspace that is ready to run."""
+"""`autoscorer init`: make a workspace that is ready to run."""
 
 from __future__ import annotations
 

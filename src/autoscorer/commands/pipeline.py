@@ -1,4 +1,4 @@
-"""`autoscorer pipeline`: run, then score."""
+"""`autoscorer pipeline`: run a program isolated, then score its predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`autoscorer run`: inference only."""
+"""`autoscorer run`: run a program isolated; its predictions end in output/."""
 
 from __future__ import annotations
 

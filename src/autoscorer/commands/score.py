@@ -1,4 +1,4 @@
-"""`autoscorer score`: a workspace's output, or one file against another."""
+"""`autoscorer score`: compare predictions with the truth, write the result."""
 
 from __future__ import annotations
 

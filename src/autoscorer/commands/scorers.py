@@ -1,4 +1,4 @@
-"""`autoscorer scorers`: which scorers there are."""
+"""`autoscorer scorers`: list the scorers and their metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import typer
 from autoscorer.commands._frame import Answer, Frame, execute
 from autoscorer.commands._options import JsonOption
 
-group = typer.Typer(help="Look at the scorers.", no_args_is_help=True)
+group = typer.Typer(
+    help="Look at the scorers.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
 
 
 @group.callback()

@@ -1,4 +1,4 @@
-"""`autoscorer validate`: every fault of a workspace at once."""
+"""`autoscorer validate`: check a workspace and name every fault at once."""
 
 from __future__ import annotations
 

@@ -295,3 +295,32 @@ def test_every_public_name_can_be_had() -> None:
     import autoscorer
 
     assert all(getattr(autoscorer, name) is not None for name in autoscorer.__all__)
+
+
+@pytest.mark.sandbox
+@pytest.mark.slow
+def test_doctor_tries_each_property_and_says_what_is_never_enforced() -> None:
+    called = call("doctor")
+    data = called.answer["data"]
+    assert {"no network", "memory limit", "read-only root, input and meta.json"} <= {
+        probe["name"] for probe in data["probes"]
+    }
+    assert called.exit_code == (3 if data["failing"] else 0)
+    assert "disk quota" in data["never_enforced"]
+
+
+def test_doctor_without_bubblewrap_says_how_to_get_it(tmp_path: Path) -> None:
+    called = call("doctor", env={"PATH": str(tmp_path)})
+    assert called.exit_code == 3
+    assert "bubblewrap is not installed" in called.stdout
+
+
+def test_without_bubblewrap_nothing_runs_unless_it_is_trusted(
+    make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    workspace = make_workspace(program="open('output/pred.csv', 'w').write('id,label\\n1,cat\\n2,cat\\n')")
+    refused = call("run", workspace, "--backend", "local", env={"PATH": str(tmp_path)})
+    assert refused.error["code"] == "RESOURCE_UNAVAILABLE"
+    assert not (workspace / "output" / "pred.csv").exists()
+    trusted = call("run", workspace, "--backend", "local", "--isolation", "trusted")
+    assert trusted.exit_code == 0

@@ -33,13 +33,13 @@ EXIT_FAILED, EXIT_USAGE, EXIT_PLATFORM = 1, 2, 3
 class Answer:
     """What a command found: JSON-ready ``data``, and a function that shows it on a terminal.
 
-    ``failed`` marks an answer that is no error of a job but not fine either (exit code 1).
+    ``exit_code`` is for an answer that is no error of a job but not fine either.
     """
 
     data: dict[str, Any]
     panel: Callable[[], RenderableType]
     warnings: Sequence[Warning_] = ()
-    failed: bool = False
+    exit_code: int = 0
 
 
 @dataclass
@@ -165,7 +165,7 @@ def _internal(frame: Frame, exc: BaseException) -> AutoscorerError:
 
 def _exit_code(answer: Answer | None, error: AutoscorerError | None) -> int:
     if error is None:
-        return EXIT_FAILED if answer is not None and answer.failed else 0
+        return answer.exit_code if answer is not None else 0
     return EXIT_PLATFORM if error.blame in ("operator", "platform") else EXIT_FAILED
 
 

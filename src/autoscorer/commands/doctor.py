@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import typer
 
-from autoscorer.commands._frame import Answer, Frame, execute
+from autoscorer.commands._frame import EXIT_PLATFORM, Answer, Frame, execute
 from autoscorer.commands._options import JsonOption
 
 
@@ -16,15 +16,17 @@ def command(context: typer.Context, *, as_json: JsonOption = False) -> None:
     def work(frame: Frame) -> Answer:
         from autoscorer.commands._panels import table
         from autoscorer.confine.probes import probe_isolation
+        from autoscorer.confine.properties import UNENFORCED
 
         frame.on_stage("trying the local sandbox")
         probes = probe_isolation()
         rows = [["yes" if probe.enforced else "NO", probe.name, probe.detail] for probe in probes]
-        missing = [probe.name for probe in probes if not probe.enforced]
+        rows += [["NO", name, why] for name, why in UNENFORCED.items()]
+        failing = [probe.name for probe in probes if not probe.enforced]
         return Answer(
-            {"probes": [asdict(probe) for probe in probes], "not_enforced": missing},
+            {"probes": [asdict(probe) for probe in probes], "never_enforced": UNENFORCED, "failing": failing},
             lambda: table(["enforced", "property", "how it was tried"], rows),
-            failed=bool(missing) and not any(probe.enforced for probe in probes),
+            exit_code=EXIT_PLATFORM if failing else 0,
         )
 
     execute(context, work, as_json=as_json)

@@ -22,6 +22,12 @@ LOG = "log limit"
 OUTPUT = "output limit (polled)"
 DISK = "disk quota"
 
+# What the local backend never enforces, and what that means.
+UNENFORCED = {
+    HOST_USER: "outside the sandbox the program's user is ours; run AutoScorer as a user of its own",
+    DISK: "output is measured a few times a second; a file written and unlinked is not seen",
+}
+
 _BY_SANDBOX = (NETWORK, FILESYSTEM, READ_ONLY, PROCESSES, IPC, CAPABILITIES, USER_NAMESPACES)
 _ALWAYS = (NO_NEW_PRIVILEGES, CLEAN_ENVIRONMENT, TIME, LOG, OUTPUT)
 _CAPS = {"memory": "memory limit", "pids": "process limit", "cpu": "cpu limit"}

@@ -289,7 +289,10 @@ def test_a_large_file_is_read_by_the_fast_reader_and_means_the_same(tmp_path: Pa
 
 
 @pytest.mark.parametrize("seed", range(400))
-def test_the_fast_readers_never_disagree_with_the_strict_ones(seed: int) -> None:
+def test_the_fast_readers_never_disagree_with_the_strict_ones(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoscorer.reading.coco_fast.PIECE_BYTES", [2**18, 0, 100][seed % 3])
     rng = np.random.default_rng(seed)
     document, results = random_task(rng)
     reference = reference_of(document)
@@ -323,6 +326,27 @@ def test_a_repeated_key_is_left_to_the_strict_reader(content: bytes) -> None:
     assert regular_predictions(content, reference_of(FULL).known) is None
     assert regular_document(content) is None
     assert prediction_fault(content).code == "PARSE_ERROR"
+
+
+def test_a_list_cut_into_pieces_means_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = reference_of([BOX | {"image_id": "a}, {b"}])
+    content = json.dumps(
+        [PREDICTED | {"image_id": "a}, {b", "score": k} for k in range(99)], indent=1
+    ).encode()
+    whole = regular_predictions(content, reference.known)
+    assert whole is not None
+    sound = 0
+    for size in range(0, 2000, 7):
+        monkeypatch.setattr("autoscorer.reading.coco_fast.PIECE_BYTES", size)
+        # A cut in the middle of an id is noticed, and handed over.
+        cut = regular_predictions(content, reference.known)
+        sound += cut is not None
+        assert cut is None or assert_same(PredictedBoxes(*cut), PredictedBoxes(*whole))
+    assert sound > 20
+    commas = [content.replace(b"[", b"[,", 1), content[:-1] + b",]", content.replace(b"},", b"},,", 1)]
+    for size in (0, 2**18):
+        monkeypatch.setattr("autoscorer.reading.coco_fast.PIECE_BYTES", size)
+        assert all(regular_predictions(spoiled, reference.known) is None for spoiled in commas)
 
 
 def _compare_predictions(content: bytes, reference: Reference) -> None:

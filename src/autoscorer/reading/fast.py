@@ -6,62 +6,57 @@ decides that something irregular is fine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from autoscorer.reading.aligned import AlignedLabels, AlignedValues
-from autoscorer.reading.matching import Index, match_rows, placed
+from autoscorer.reading.matching import Pieces, aligned
 from autoscorer.reading.regular import RegularCsv
 from autoscorer.reading.table import ID, LABELS, VALUES, Columns
 
+COLUMN = "column"
 # The grammar of `table.parse_numbers` for the regex engine of polars.
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
-
-
-@dataclass(frozen=True)
-class _TwoColumns:
-    """Ids (Int64 whose texts are all canonical, or String) and the wanted column, both without nulls."""
-
-    ids: pl.Series
-    column: pl.Series
 
 
 def align_labels(reference: RegularCsv, prediction: RegularCsv) -> AlignedLabels | None:
     """`align.load_labels` for two plainly regular files; None hands over to the strict reader."""
     # Categories of our own: the global ones would keep every label of every file ever read together.
     categories = pl.Categories.random()
-    found = _both(reference, prediction, LABELS, lambda _: pl.Categorical(categories))
-    if found is None:
+    frames = _both(reference, prediction, LABELS, lambda _: pl.Categorical(categories))
+    if frames is None:
         return None
-    truth, delivered, rows = found
-    names = categories.to_series().to_list()
-    order = sorted(range(len(names)), key=names.__getitem__)
-    # From the categories' order of appearance, which varies with the threads, to that of the labels.
-    code = np.empty(len(names), dtype=np.min_scalar_type(len(names)))
-    code[order] = np.arange(len(names))
-    y_pred = placed(code[delivered.column.to_physical().to_numpy()], rows, hole=len(names))
-    if y_pred is None:
-        return None
-    y_true = code[truth.column.to_physical().to_numpy()]
-    return AlignedLabels(tuple(names[number] for number in order), y_true, y_pred)
+    physical = [_arrays(frame[COLUMN].to_physical()) for frame in frames]
+    labels, code = _label_codes(categories.to_series().to_list(), itertools.chain(*physical))
+    tables = [
+        _pieces(frame, [code[piece] for piece in pieces])
+        for frame, pieces in zip(frames, physical, strict=True)
+    ]
+    columns = aligned(*tables, hole=len(labels))
+    return None if columns is None else AlignedLabels(labels, *columns)
 
 
 def align_values(reference: RegularCsv, prediction: RegularCsv) -> AlignedValues | None:
     """`align.load_values` for two plainly regular files; None hands over to the strict reader."""
-    found = _both(
+    frames = _both(
         reference, prediction, VALUES, lambda file: pl.String() if file.has_blanks else pl.Float64()
     )
-    if found is None:
+    if frames is None:
         return None
-    truth, delivered, rows = found
-    y_true, values = _finite(truth.column), _finite(delivered.column)
-    y_pred = None if values is None else placed(values, rows, hole=np.nan)
-    return None if y_true is None or y_pred is None else AlignedValues(y_true, y_pred)
+    tables = []
+    for frame in frames:
+        values = _finite(frame[COLUMN])
+        if values is None:
+            return None
+        tables.append(_pieces(frame, values))
+    columns = aligned(*tables, hole=np.nan)
+    return None if columns is None else AlignedValues(*columns)
 
 
 def _both(
@@ -69,25 +64,23 @@ def _both(
     prediction: RegularCsv,
     wanted: Columns,
     dtype: Callable[[RegularCsv], pl.DataType],
-) -> tuple[_TwoColumns, _TwoColumns, Index] | None:
+) -> list[pl.DataFrame] | None:
+    """Both tables: ids (Int64 whose texts are all canonical, or String, alike) and the column, no nulls."""
     if reference.rows != prediction.rows or not reference.rows:
         return None
     # polars leaves a core idle while it looks for line ends: two files at once use it.
     with ThreadPoolExecutor(2) as pool:
-        parsed = pool.map(lambda file: _parsed(file, wanted, dtype(file)), (reference, prediction))
-        truth, delivered = parsed
-    if truth is None or delivered is None:
+        parsed = list(pool.map(lambda file: _parsed(file, wanted, dtype(file)), (reference, prediction)))
+    frames = [frame for frame in parsed if frame is not None]
+    if len(frames) < 2:
         return None
-    if truth.ids.dtype != delivered.ids.dtype:
+    if frames[0][ID].dtype != frames[1][ID].dtype:
         # The integers are canonical: their text is what was written.
-        truth, delivered = (
-            _TwoColumns(table.ids.cast(pl.String), table.column) for table in (truth, delivered)
-        )
-    rows = match_rows(truth.ids, delivered.ids)
-    return None if rows is None else (truth, delivered, rows)
+        frames = [frame.with_columns(pl.col(ID).cast(pl.String)) for frame in frames]
+    return frames
 
 
-def _parsed(file: RegularCsv, wanted: Columns, dtype: pl.DataType) -> _TwoColumns | None:
+def _parsed(file: RegularCsv, wanted: Columns, dtype: pl.DataType) -> pl.DataFrame | None:
     present = [name for name in wanted.one_of if name in file.header]
     if len(present) != 1 or ID not in file.header:
         return None
@@ -96,7 +89,7 @@ def _parsed(file: RegularCsv, wanted: Columns, dtype: pl.DataType) -> _TwoColumn
     for kind in kinds:
         frame = _read(file, {id_at: kind, column_at: dtype})
         if frame is not None and frame.height == file.rows and not sum(frame.null_count().row(0)):
-            return _TwoColumns(frame[_name(id_at)], frame[_name(column_at)])
+            return frame.select(pl.col(_name(id_at)).alias(ID), pl.col(_name(column_at)).alias(COLUMN))
     return None
 
 
@@ -122,11 +115,41 @@ def _name(position: int) -> str:
     return f"column_{position + 1}"
 
 
-def _finite(column: pl.Series) -> NDArray[np.float64] | None:
+def _label_codes(
+    names: list[str], physical: Iterable[NDArray[np.uint32]]
+) -> tuple[tuple[str, ...], NDArray[np.unsignedinteger[Any]]]:
+    """The labels in use, sorted, and for each physical code of a category the code of its label.
+
+    Physical codes come in the order in which the threads met the labels; some may be unused.
+    """
+    used = np.zeros(len(names), dtype=np.bool_)
+    for piece in physical:
+        used[piece] = True
+    order = sorted(np.flatnonzero(used).tolist(), key=names.__getitem__)
+    code = np.zeros(len(names), dtype=np.min_scalar_type(len(order)))
+    code[order] = np.arange(len(order))
+    return tuple(names[number] for number in order), code
+
+
+def _finite(column: pl.Series) -> list[NDArray[np.float64]] | None:
     """The numbers, None when one of them is no plain finite number."""
     if column.dtype == pl.String:
         if not column.str.contains(_NUMBER).all():
             return None
         column = column.cast(pl.Float64)
-    values = column.to_numpy()
-    return values if bool(np.isfinite(values).all()) else None
+    pieces = _arrays(column)
+    return pieces if all(bool(np.isfinite(piece).all()) for piece in pieces) else None
+
+
+def _pieces(frame: pl.DataFrame, column: list[NDArray[Any]]) -> Pieces:
+    if frame[ID].dtype == pl.String:
+        return Pieces(frame[ID], column)
+    ids = _arrays(frame[ID])
+    if list(map(len, ids)) == list(map(len, column)):
+        return Pieces(ids, column)
+    return Pieces([np.concatenate(ids)], [np.concatenate(column)])
+
+
+def _arrays(series: pl.Series) -> list[NDArray[Any]]:
+    """The pieces that polars holds, none of them copied."""
+    return [piece.to_numpy() for piece in series.get_chunks() if len(piece)]

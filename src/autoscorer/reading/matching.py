@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,80 +14,99 @@ if TYPE_CHECKING:
     import polars as pl
 
 Ids = NDArray[np.int64]
-Index = NDArray[np.integer[Any]] | slice
+Column = NDArray[Any]
+Index = NDArray[np.int64] | slice
 # A table of all ids between the least and the greatest is used while it has at most so many slots a row.
 SLOTS_A_ROW = 4
-# Temporary arrays of this many rows stay in the cache; whole columns would not.
-BLOCK_ROWS = 65_536
 
 
-def match_rows(reference: pl.Series, prediction: pl.Series) -> Index | None:
-    """For each prediction a row of the reference with the same id; ``slice(None)`` if they are in order.
+@dataclass(frozen=True)
+class Pieces:
+    """A table in pieces that fit the cache: one column, and ids, which are integers or texts.
 
-    Both are Int64 or both String, equally long, without nulls. None if an id stands twice in the reference
-    or is not there at all. Two predictions may still get the same row: see `placed`.
+    Integers have the same pieces as the column; texts are one Series. No piece is empty.
     """
-    import polars as pl
 
-    if reference.dtype != pl.Int64:
-        return _match_by_join(reference, prediction)
-    truth, delivered = reference.to_numpy(), prediction.to_numpy()
-    increasing = _is_increasing(truth)
-    if increasing and _are_equal(truth, delivered):
-        return slice(None)
-    low, high = int(truth.min()), int(truth.max())
-    if int(delivered.min()) < low or int(delivered.max()) > high:
+    ids: list[Ids] | pl.Series
+    column: list[Column]
+
+
+def aligned(reference: Pieces, prediction: Pieces, *, hole: float) -> tuple[Column, Column] | None:
+    """Both columns in the reference's order; None unless each id stands exactly once on both sides.
+
+    Both have the same number of rows, at least one, and the same kind of ids. ``hole`` is a value that
+    no column holds (NaN for floats).
+    """
+    places = _places(reference, prediction)
+    if places is None:
         return None
-    if increasing and high - low == len(truth) - 1:
-        return delivered - low if low else delivered
-    if high - low < SLOTS_A_ROW * len(truth):
-        return _match_by_slot(truth, delivered, low, high)
-    return _match_by_join(reference, prediction)
-
-
-def placed(column: NDArray[Any], rows: Index, hole: float) -> NDArray[Any] | None:
-    """``column`` in the reference's order, None if two of its rows have the same place.
-
-    ``hole`` is a value of its type that it does not hold (NaN for floats).
-    """
-    if isinstance(rows, slice):
-        return column
-    ordered = np.full_like(column, hole)
-    ordered[rows] = column
+    y_true = np.concatenate(reference.column)
+    y_pred = np.full_like(y_true, hole)
+    for place, piece in zip(places, prediction.column, strict=True):
+        y_pred[place] = piece
     # As many rows as places: one that got two values means another that got none.
-    holes = np.isnan(ordered) if np.isnan(hole) else ordered == hole
-    return None if holes.any() else ordered
+    holes = np.isnan(y_pred) if np.isnan(hole) else y_pred == hole
+    return None if holes.any() else (y_true, y_pred)
 
 
-def _match_by_slot(truth: Ids, delivered: Ids, low: int, high: int) -> Index | None:
-    row_of = np.full(high - low + 1, -1, dtype=np.int64)
-    row_of[truth - low] = np.arange(len(truth))
-    if np.count_nonzero(row_of >= 0) != len(truth):
+def _places(reference: Pieces, prediction: Pieces) -> Sequence[Index] | None:
+    """For each piece of the prediction rows of the reference with the same ids.
+
+    None if an id stands twice in the reference or is not there; two predictions may get the same row.
+    """
+    truth, delivered = reference.ids, prediction.ids
+    if not isinstance(truth, list) or not isinstance(delivered, list):
+        return _places_by_join(_series(truth), _series(delivered), prediction.column)
+    low, high = (int(bound) for bound in (min(map(np.min, truth)), max(map(np.max, truth))))
+    if min(map(np.min, delivered)) < low or max(map(np.max, delivered)) > high:
         return None
-    rows = row_of[delivered - low]
-    return rows if int(rows.min()) >= 0 else None
+    if _is_consecutive(truth):
+        return [piece - low for piece in delivered] if low else delivered
+    ids = np.concatenate(truth)
+    if bool((ids[1:] > ids[:-1]).all()) and np.array_equal(ids, np.concatenate(delivered)):
+        return _split(np.arange(len(ids)), prediction.column)
+    if high - low < SLOTS_A_ROW * len(ids):
+        return _places_by_slot(ids, delivered, low, high)
+    return _places_by_join(_series(truth), _series(delivered), prediction.column)
 
 
-def _match_by_join(reference: pl.Series, prediction: pl.Series) -> Index | None:
+def _is_consecutive(pieces: Sequence[Ids]) -> bool:
+    """Whether the ids are n, n+1, n+2, …"""
+    due = int(pieces[0][0])
+    for piece in pieces:
+        if piece[0] != due or not bool((np.diff(piece) == 1).all()):
+            return False
+        due += len(piece)
+    return True
+
+
+def _places_by_slot(ids: Ids, delivered: Sequence[Ids], low: int, high: int) -> Sequence[Index] | None:
+    row_of = np.full(high - low + 1, -1, dtype=np.int64)
+    row_of[ids - low] = np.arange(len(ids))
+    if np.count_nonzero(row_of >= 0) != len(ids):
+        return None
+    places = [row_of[piece - low] for piece in delivered]
+    return places if min(map(np.min, places)) >= 0 else None
+
+
+def _places_by_join(
+    reference: pl.Series, prediction: pl.Series, column: Sequence[Column]
+) -> Sequence[Index] | None:
     import polars as pl
 
-    truth = pl.DataFrame({"id": reference, "row": np.arange(len(reference))})
-    delivered = pl.DataFrame({"id": prediction})
-    rows = delivered.join(truth, on="id", how="left", maintain_order="left")["row"]
-    if len(rows) != len(prediction) or rows.null_count() or reference.n_unique() != len(reference):
+    if reference.n_unique() != len(reference):
         return None
-    return rows.to_numpy()
+    truth = pl.DataFrame({"id": reference, "row": np.arange(len(reference))})
+    joined = pl.DataFrame({"id": prediction}).join(truth, on="id", how="left", maintain_order="left")
+    return None if joined["row"].null_count() else _split(joined["row"].to_numpy(), column)
 
 
-def _is_increasing(ids: Ids) -> bool:
-    starts = range(0, len(ids), BLOCK_ROWS)
-    ends = [ids[start : start + BLOCK_ROWS + 1] for start in starts]
-    return all(bool((block[1:] > block[:-1]).all()) for block in ends)
+def _split(rows: NDArray[np.int64], column: Sequence[Column]) -> Sequence[Index]:
+    ends = itertools.accumulate(map(len, column))
+    return [rows[end - len(piece) : end] for end, piece in zip(ends, column, strict=True)]
 
 
-def _are_equal(truth: Ids, delivered: Ids) -> bool:
-    starts = range(0, len(truth), BLOCK_ROWS)
-    return all(
-        np.array_equal(truth[start : start + BLOCK_ROWS], delivered[start : start + BLOCK_ROWS])
-        for start in starts
-    )
+def _series(ids: list[Ids] | pl.Series) -> pl.Series:
+    import polars as pl
+
+    return pl.Series(np.concatenate(ids)) if isinstance(ids, list) else ids

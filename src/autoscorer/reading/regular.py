@@ -20,42 +20,45 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class RegularCsv:
-    """UTF-8 text without quotes, NUL and carriage returns, ``rows`` lines after ``header``, none blank.
+    """UTF-8 text with ``rows`` lines after ``header``, of which polars may parse any two columns.
 
-    All lines together have as many commas as they should; with three columns and more each line does.
-    ``starts_with_integers``: every row begins with 1–9, but for one that may begin with ``0,``.
+    If each row then has all its values, it is certain that there are no quotes, NUL, carriage returns,
+    blank rows or rows with more fields. ``starts_with_integers``: every row begins with 1–9, but for one
+    that may begin with ``0,``. ``has_blanks``: there may be a space or a tab, which polars skips
+    before a number.
     """
 
     content: bytes
     header: tuple[str, ...]
     rows: int
     starts_with_integers: bool
-
-    @property
-    def has_blanks(self) -> bool:
-        """Whether there is a space or a tab anywhere, which polars skips before a number."""
-        return b" " in self.content or b"\t" in self.content
+    has_blanks: bool
 
 
 def regular_csv(content: bytes) -> RegularCsv | None:
     """The file, if it is plainly regular, else None. None says nothing about whether it is valid."""
     content = content.removeprefix(BOM)
-    if b"\r" in content:
-        content = content.replace(b"\r\n", b"\n")
-    if any(byte in content for byte in (b"\r", b'"', b"\0")) or content[:1] in (b"", b"<"):
+    if content[:1] in (b"", b"<"):
         return None
     if not content.endswith(b"\n"):
         content += b"\n"
+    if b"\r\n" in content[: content.index(b"\n") + 1]:
+        content = content.replace(b"\r\n", b"\n")
     header = _header(content)
-    if header is None or not _is_utf8(content):
-        return None
     counts = _count(np.frombuffer(content, dtype=np.uint8))
-    width = len(header)
-    if counts is None or counts.commas != (counts.rows + 1) * (width - 1):
+    if header is None or counts is None or not _is_utf8(content):
         return None
-    if width > 2 and not _is_rectangular(np.frombuffer(content, dtype=np.uint8), width):
+    # In two columns, if every row has a second value, that many bytes up to "," are all line ends and commas.
+    is_bare = len(header) == 2 and counts.low_bytes == 2 * counts.rows + 1
+    if not is_bare and not _is_plain(content, len(header)):
         return None
-    return RegularCsv(content, header, counts.rows, _starts_with_integers(content, counts))
+    return RegularCsv(
+        content=content,
+        header=header,
+        rows=counts.rows,
+        starts_with_integers=_starts_with_integers(content, counts),
+        has_blanks=not is_bare and (b" " in content or b"\t" in content),
+    )
 
 
 def _header(content: bytes) -> tuple[str, ...] | None:
@@ -80,10 +83,13 @@ def _is_utf8(content: bytes) -> bool:
 
 @dataclass
 class _Counts:
-    """``digit_starts``: rows that begin with 1–9; ``odd_window``: where the last one that does not begins."""
+    """All but the last byte of a file. ``low_bytes``: those up to "," in ASCII, line ends among them.
+
+    ``digit_starts``: rows that begin with 1–9; ``odd_window``: where the last row that does not is.
+    """
 
     rows: int = 0
-    commas: int = 0
+    low_bytes: int = 0
     digit_starts: int = 0
     odd_window: int = 0
 
@@ -99,7 +105,7 @@ def _count(content: Bytes) -> _Counts | None:
         if rows == 0 and len(window) > WINDOW_BYTES:
             return None
         counts.rows += rows
-        counts.commas += int(np.count_nonzero(window[:-1] == _COMMA))
+        counts.low_bytes += int(np.count_nonzero(window[:-1] <= _COMMA))
         # Unsigned: everything below "1" wraps around to the top.
         ends &= (window[1:] - np.uint8(_DIGIT_ONE)) < 9
         digit_starts = int(np.count_nonzero(ends))
@@ -116,11 +122,13 @@ def _starts_with_integers(content: bytes, counts: _Counts) -> bool:
     return counts.rows - counts.digit_starts == 1 and b"\n0," in window
 
 
-def _is_rectangular(content: Bytes, width: int) -> bool:
-    """Whether commas and line ends alternate so that every line has ``width`` fields."""
+def _is_plain(content: bytes, width: int) -> bool:
+    """Whether there is nothing to interpret, and commas and line ends give every line ``width`` fields."""
+    if any(byte in content for byte in (b"\r", b'"', b"\0")):
+        return False
     seen = 0
     for start in range(0, len(content), WINDOW_BYTES):
-        window = content[start : start + WINDOW_BYTES]
+        window = np.frombuffer(content, np.uint8, min(WINDOW_BYTES, len(content) - start), start)
         is_end = window == _NEWLINE
         ends: NDArray[Any] = is_end[is_end | (window == _COMMA)]
         due = ends[(width - 1 - seen) % width :: width]

@@ -43,9 +43,10 @@ def validate(workspace_path: str | Path, settings: Settings) -> tuple[JobSpec, l
 
 def _rest_of(workspace: Workspace, found: list[AutoscorerError]) -> tuple[JobSpec | None, set[str]]:
     """What is left of a faulty specification, so that its other faults are found too, and its fields."""
-    faulty = {fault["field"].split(".")[0] for fault in found[-1].details["faults"]}
-    if "meta.json" in faulty:
+    fields = [fault["field"] for fault in found[-1].details["faults"]]
+    if "meta.json" in fields:
         return None, set()
+    faulty = {field.split(".")[0] for field in fields}
     left = {key: value for key, value in workspace.raw_spec().items() if key not in faulty}
     trusted = set(JobSpec.model_fields) & set(left)
     required = {"job_id": "unknown", "task_type": "unknown", "scorer": "unknown"}

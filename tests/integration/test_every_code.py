@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -185,10 +186,9 @@ def _(make: MakeWorkspace, _tmp: Path) -> dict[str, Any]:
 
 
 def scored_by(act: Callable[[], Any], workspace: Path) -> dict[str, Any]:
-    """The error of a scorer of the organiser's own, registered for this call."""
+    """The error of a scorer of the organiser's own, registered for this call alone."""
 
-    @registry.register("organisers_own")
-    class _Own(autoscorer.BaseScorer):
+    class Own(autoscorer.BaseScorer):
         name = "organisers_own"
         version = "1"
 
@@ -196,7 +196,8 @@ def scored_by(act: Callable[[], Any], workspace: Path) -> dict[str, Any]:
             returned: autoscorer.Result = act()
             return returned
 
-    with pytest.raises(AutoscorerError) as caught:
+    with patch.dict(registry._scorers), pytest.raises(AutoscorerError) as caught:
+        registry.register("organisers_own")(Own)
         autoscorer.score(workspace, scorer="organisers_own")
     stored: dict[str, Any] = json.loads((workspace / "output" / "result.json").read_bytes())
     assert stored["error"]["code"] == caught.value.code

@@ -196,9 +196,10 @@ def scored_by(act: Callable[[], Any], workspace: Path) -> dict[str, Any]:
             returned: autoscorer.Result = act()
             return returned
 
-    with patch.dict(registry._scorers), pytest.raises(AutoscorerError) as caught:
+    with patch.dict(registry._scorers):
         registry.register("organisers_own")(Own)
-        autoscorer.score(workspace, scorer="organisers_own")
+        with pytest.raises(AutoscorerError) as caught:
+            autoscorer.score(workspace, scorer="organisers_own")
     stored: dict[str, Any] = json.loads((workspace / "output" / "result.json").read_bytes())
     assert stored["error"]["code"] == caught.value.code
     error: dict[str, Any] = stored["error"]

@@ -23,6 +23,7 @@ from autoscorer.utils.errors import AutoscorerError
 RESERVED = ("result.json", "artifacts")
 _CHUNK_BYTES = 2**20
 _CHANGED = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EACCES)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -71,6 +72,9 @@ def harvest(source: Path, target: Path, policy: HarvestPolicy) -> Harvest:
             try:
                 pending += walk.copy_folder(root, path, target)
             except OSError as exc:
+                if exc.errno in _FULL:
+                    # Room for it was there when the job began: it is the output that filled the disk.
+                    walk.too_much("bytes the disk has room for", walk.taken.total_bytes)
                 if exc.errno not in _CHANGED:
                     raise
                 walk.refuse(path, "changed while it was read")
@@ -119,7 +123,7 @@ class _Walk:
             names = [entry.name for entry in islice(entries, allowed + 1)]
         self.entries += len(names)
         if len(names) > allowed:
-            self._too_much("entries", self.policy.max_entries)
+            self.too_much("entries", self.policy.max_entries)
         if names and len(parts) >= self.policy.max_depth:
             self.refuse(parts, f"is deeper than {self.policy.max_depth} folders")
         return sorted(names)
@@ -151,7 +155,7 @@ class _Walk:
             if status.st_nlink != 1:
                 self.refuse(path, "has further hard links")
             if self.taken.total_bytes + status.st_size > self.policy.max_bytes:
-                self._too_much("bytes", self.policy.max_bytes)
+                self.too_much("bytes", self.policy.max_bytes)
             digest = hashlib.sha256()
             with target.open("xb") as copy:
                 while chunk := source.read(_CHUNK_BYTES):
@@ -163,11 +167,11 @@ class _Walk:
     def _count(self, size: int) -> None:
         self.taken.total_bytes += size
         if self.taken.total_bytes > self.policy.max_bytes:
-            self._too_much("bytes", self.policy.max_bytes)
+            self.too_much("bytes", self.policy.max_bytes)
         if time.monotonic() > self.deadline:
-            self._too_much("seconds to copy", int(self.policy.timeout_s))
+            self.too_much("seconds to copy", int(self.policy.timeout_s))
 
-    def _too_much(self, unit: str, limit: int) -> NoReturn:
+    def too_much(self, unit: str, limit: int) -> NoReturn:
         raise AutoscorerError(
             "OUTPUT_LIMIT",
             f"output/ holds more than the {limit} {unit} allowed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscorer import records, staging
-from autoscorer.executor.base import AttemptPlan, Executor, RunOutcome, StopReason, StopSignal
+from autoscorer.executor.base import AttemptPlan, Executor, Limits, RunOutcome, StopReason, StopSignal
 from autoscorer.executor.failures import verdict
 from autoscorer.harvest import HarvestPolicy, harvest
 from autoscorer.records import JobFacts
@@ -132,7 +133,7 @@ def plan(
         spec_path=workspace.spec_path,
         attempt_dir=attempt.root if attempt else workspace.attempts_dir / "none",
         logs_dir=workspace.logs_dir,
-        hidden=tuple(path.resolve() for path in (workspace.reference_dir, shared_root) if path),
+        hidden=(*workspace.truth_paths(), *([shared_root.resolve()] if shared_root else [])),
     )
 
 
@@ -149,9 +150,9 @@ def _job(context: JobContext, workspace_path: str | Path, *, stage: str) -> Iter
             raise
         job = _Job(context, workspace, spec, logger)
         job.facts.begin(spec)
-        job.facts.warnings += exposure_warnings(workspace, spec, context.settings)
-        job.logger.start(spec.model_dump(mode="json", exclude_none=True))
         try:
+            job.logger.start(spec.model_dump(mode="json", exclude_none=True))
+            job.facts.warnings += exposure_warnings(workspace, spec, context.settings)
             yield job
             job.logger.complete(timing=job.facts.timing)
         except KeyboardInterrupt:
@@ -200,6 +201,7 @@ def _execute(job: _Job, attempt: Attempt) -> None:
     """Run the program, judge how it ended, and take its output."""
     with job.stage("prepare"):
         attempt_plan = plan(job.context, job.workspace, job.spec, attempt)
+        _check_room(attempt.root, attempt_plan.limits)
         executor = job.context.choose()
     fresh = attempt.root / "harvest"
     try:
@@ -222,6 +224,21 @@ def _execute(job: _Job, attempt: Attempt) -> None:
     attempt.publish(fresh, job.output_dir)
     job.facts.note_harvest(taken)
     records.write_run_info(job.workspace, job.facts, combined_sha256(taken.sha256))
+
+
+def _check_room(folder: Path, limits: Limits) -> None:
+    """Raise RESOURCE_UNAVAILABLE unless the output the job may write fits twice: written, and taken.
+
+    So a program that fills the disk has written more than it may, and cannot make us run out.
+    """
+    free, needed = shutil.disk_usage(folder).free, 2 * limits.output_bytes
+    if free < needed:
+        raise AutoscorerError(
+            "RESOURCE_UNAVAILABLE",
+            f"the workspace's disk has {free} bytes free; a job that may write {limits.output_bytes} bytes "
+            f"(MAX_OUTPUT_BYTES) needs {needed}",
+            {"free_bytes": free, "needed_bytes": needed, "setting": "MAX_OUTPUT_BYTES"},
+        )
 
 
 def _record_run(job: _Job, attempt_plan: AttemptPlan, outcome: RunOutcome) -> None:

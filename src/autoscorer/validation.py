@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -102,5 +102,13 @@ def exposure_warnings(workspace: Workspace, spec: JobSpec, settings: Settings) -
             code="GROUND_TRUTH_EXPOSED",
             message=f"{name} can be read by the program; move the truth to reference/",
         )
-        for name in workspace.exposed_truth(shown)
+        for name in workspace.exposed_truth(shown, _truth_names(spec))
     ]
+
+
+def _truth_names(spec: JobSpec) -> Sequence[str]:
+    """What the job's scorer calls the truth, and the usual names."""
+    try:
+        return sorted({*TRUTH_NAMES, *file_names(get_scorer(spec.scorer), Role.REFERENCE)})
+    except AutoscorerError:
+        return TRUTH_NAMES

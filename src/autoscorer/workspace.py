@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,13 +94,18 @@ class Workspace:
         ]
         return faults
 
-    def exposed_truth(self, shown: Path) -> list[str]:
-        """Truth files the program can read in ``shown``, the folder it gets as `input/`."""
-        there = [f"input/{name}" for name in TRUTH_NAMES if os.path.lexists(shown / name)]
+    def truth_paths(self) -> list[Path]:
+        """Where the truth really lies: `reference/` and what links in it lead to."""
+        entries = list(self.reference_dir.iterdir()) if self.reference_dir.is_dir() else []
+        return [Path(os.path.realpath(path)) for path in (self.reference_dir, *entries)]
+
+    def exposed_truth(self, shown: Path, names: Sequence[str] = TRUTH_NAMES) -> list[str]:
+        """Truth files, called ``names``, the program can read in ``shown``, which it gets as `input/`."""
+        there = [f"input/{name}" for name in names if os.path.lexists(shown / name)]
         linked = [
             f"reference/{path.name}"
             for path in (self.reference_dir.iterdir() if self.reference_dir.is_dir() else ())
-            if path.resolve().is_relative_to(shown)
+            if Path(os.path.realpath(path)).is_relative_to(shown)
         ]
         return there + linked
 

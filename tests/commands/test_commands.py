@@ -332,3 +332,8 @@ def test_what_a_participant_wrote_cannot_drive_the_terminal(files: tuple[Path, P
     assert "pwned" in screen
     assert "\x1b]0;" not in screen
     assert "\x1b[2J" not in screen
+
+
+def test_a_configuration_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    called = call("--config", tmp_path / "typo.yaml", "config", "validate")
+    assert (called.exit_code, called.error["code"]) == (3, "CONFIG_VALIDATION_ERROR")

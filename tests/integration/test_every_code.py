@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import autoscorer
-from autoscorer.scorers.registry import registry
+from autoscorer.scorers.registry import load_builtin, registry
 from autoscorer.utils.errors import AutoscorerError, code_table
 from tests.cli import call, command, environment
 from tests.workspaces import MakeWorkspace
@@ -196,6 +196,7 @@ def scored_by(act: Callable[[], Any], workspace: Path) -> dict[str, Any]:
             returned: autoscorer.Result = act()
             return returned
 
+    load_builtin()  # first: what is loaded while the patch holds would go with it
     with patch.dict(registry._scorers):
         registry.register("organisers_own")(Own)
         with pytest.raises(AutoscorerError) as caught:

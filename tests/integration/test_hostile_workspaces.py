@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -290,3 +291,58 @@ def test_nobody_listening_is_no_traceback(make_workspace: MakeWorkspace, target:
     )
     assert "Traceback" not in done.stderr
     assert (workspace / "output" / "result.json").exists()
+
+
+@pytest.mark.parametrize("target", ["loop", "/proc/self/mem"])
+def test_a_reference_entry_that_cannot_be_read_is_the_organisers(
+    make_workspace: MakeWorkspace, target: str
+) -> None:
+    workspace = make_workspace(predictions=PERFECT)
+    (workspace / "reference" / "loop").symlink_to(target)
+    called = call("score", workspace)
+    if called.exit_code:
+        assert called.error["details"]["blame"] == "organiser"
+    assert (workspace / "output" / "result.json").exists()
+
+
+@pytest.mark.sandbox
+def test_a_truth_that_a_link_leads_to_in_a_shown_tree_is_masked(make_workspace: MakeWorkspace) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("writing below /usr/local needs root")
+    truth = Path("/usr/local/share") / f"autoscorer-test-{os.getpid()}.csv"
+    look = f"try: text = open('{truth}').read()\nexcept OSError: text = ''\n"
+    look += "open('output/pred.csv', 'w').write(text)"
+    workspace = make_workspace(truth=None, program=look)
+    (workspace / "reference" / "gt.csv").symlink_to(truth)
+    truth.write_text(PERFECT)
+    try:
+        error = call("pipeline", workspace, "--backend", "local").error
+        assert error["code"] != "INTERNAL_ERROR"
+        assert error["details"]["blame"] == "participant"
+        (workspace / "reference" / "gt.csv").unlink()
+        (workspace / "reference" / "gt.csv").write_text(PERFECT)
+        control = call("pipeline", workspace, "--backend", "local").answer["data"]["result"]
+        assert control["summary"]["score"] == 1.0, "control: a file nobody calls the truth can be read"
+    finally:
+        truth.unlink()
+
+
+@pytest.mark.sandbox
+def test_a_disk_too_small_for_the_output_is_the_operators_before_anything_runs(
+    make_workspace: MakeWorkspace,
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    source = make_workspace(program="open('output/big', 'wb').write(bytes(14 * 2**20))")
+    small = source.parent / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", small], check=True)
+    try:
+        workspace = small / "ws"
+        shutil.copytree(source, workspace)
+        refused = call("run", workspace, "--backend", "local").error
+        assert (refused["code"], refused["details"]["blame"]) == ("RESOURCE_UNAVAILABLE", "operator")
+        limited = call("run", workspace, "--backend", "local", env={"MAX_OUTPUT_BYTES": "8Mi"}).error
+        assert (limited["code"], limited["details"]["blame"]) == ("OUTPUT_LIMIT", "participant")
+    finally:
+        subprocess.run(["umount", small], check=True)

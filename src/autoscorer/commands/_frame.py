@@ -59,7 +59,7 @@ class Frame:
         """The configuration of this call; using its settings raises CONFIG_VALIDATION_ERROR when faulty."""
         from autoscorer.utils.config import Config
 
-        return Config(self.config_path)
+        return Config(self.config_path, must_exist=self.config_path is not None)
 
     @cached_property
     def settings(self) -> Settings:

@@ -88,7 +88,11 @@ def _system_mounts(view: View, host: Host) -> list[str]:
     # mask cannot be made: the outer one is read-only and empty.
     for folder in sorted(set(view.hidden)):
         others = [other for other in view.hidden if other != folder]
-        if _inside(folder, shown) and not _inside(folder, others):
+        if not _inside(folder, shown) or _inside(folder, others):
+            continue
+        if folder.is_file():
+            args += ["--ro-bind", "/dev/null", str(folder)]
+        else:
             args += [*_tmpfs(str(folder), 4096), "--remount-ro", str(folder)]
     return args
 

@@ -165,7 +165,7 @@ def _view(plan: AttemptPlan) -> View:
             plan.spec_path.parent.resolve(),
             plan.attempt_dir.resolve(),
             plan.logs_dir.resolve(),
-            *(folder for folder in plan.hidden if folder.is_dir()),
+            *(path for path in plan.hidden if path.exists()),
         ),
         env=plan.env,
     )

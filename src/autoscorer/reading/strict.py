@@ -19,7 +19,8 @@ from autoscorer.utils.errors import AutoscorerError
 
 JSON_EXAMPLE = '[{"id": "1", "label": "cat"}]'
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
-_STRING_OR_BARE = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s"{}\[\],:]+')
+# Possessive: an unclosed string must not be tried from each of its quotes again.
+_STRING_OR_BARE = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|[^\s"{}\[\],:]++', re.DOTALL)
 # How a csv.Error begins, and what we say instead.
 _CSV_FAULTS = {
     "unexpected end of data": "a quoted field begins here and is never closed",
@@ -40,6 +41,8 @@ class _RejectedError(ValueError):
 
     def line(self, text: str) -> int | None:
         """The line of the first ``token`` outside a string; the parser's hooks are not told where it is."""
+        if not self.token:
+            return None
         found = (match.start() for match in _STRING_OR_BARE.finditer(text) if match.group() == self.token)
         start = next(found, None)
         return None if start is None else text.count("\n", 0, start) + 1

@@ -88,8 +88,12 @@ def _reference_sha256(scorer: Scorer, view: ScoringView) -> str | None:
     if pinned := view.pinned.get(Role.REFERENCE):
         return descriptor_sha256(pinned.descriptor)
     folder = view.root / "reference"
-    if folder.is_dir() and (sha256 := tree_sha256(folder)):
-        return sha256
+    try:
+        if folder.is_dir() and (sha256 := tree_sha256(folder)):
+            return sha256
+    except OSError as exc:
+        message = f"reference/ cannot be read ({exc.strerror})"
+        raise AutoscorerError("BAD_FORMAT", message, cause=Role.REFERENCE) from exc
     return _found_sha256(scorer, view.root, Role.REFERENCE)
 
 

@@ -56,10 +56,16 @@ class Config:
     working directory.
     """
 
-    def __init__(self, path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        must_exist: bool = False,
+    ) -> None:
         self._environ = os.environ if environ is None else environ
         named = self._environ.get(FILE_VARIABLE, "") if path is None else ""
-        self._must_exist = bool(named)
+        self._must_exist = bool(named) or must_exist
         self.path = Path(path or named or DEFAULT_FILE)
 
     @cached_property

@@ -108,6 +108,8 @@ class AutoscorerError(Exception):
         self.message = message
         self.details: dict[str, Any] = dict(details or {})
         self.row = find_code(code, cause)
+        if cause and self.row and self.row.cause and self.row.cause != cause:
+            raise ValueError(f"{code} has no cause {str(cause)!r}")  # a slip here would blame the wrong side
         self.cause = self.row.cause if self.row else cause
         self.stage = Stage.of(stage) if stage else (self.row.stage if self.row else Stage.SCORING)
 

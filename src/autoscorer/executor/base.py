@@ -44,6 +44,7 @@ class AttemptPlan:
 
     ``attempt_dir`` is ours alone; the program writes into ``attempt_dir/out``. ``input_dir`` and
     ``spec_path`` are shown to it read-only. ``logs_dir`` gets container.log and is not shown to it.
+    ``network`` is ``none`` or the name of a network the operator allows.
     """
 
     job_id: str
@@ -56,6 +57,7 @@ class AttemptPlan:
     spec_path: Path
     attempt_dir: Path
     logs_dir: Path
+    network: str = "none"
 
     @property
     def out_dir(self) -> Path:

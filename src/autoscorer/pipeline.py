@@ -12,7 +12,7 @@ from typing import Any
 from autoscorer import records, staging
 from autoscorer.executor.base import AttemptPlan, Executor, RunOutcome, StopReason, StopSignal
 from autoscorer.executor.failures import verdict
-from autoscorer.harvest import HarvestPolicy, harvest
+from autoscorer.harvest import Harvest, HarvestPolicy, harvest
 from autoscorer.records import JobFacts
 from autoscorer.scheduler import resolve_limits
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
@@ -55,6 +55,7 @@ class _Job:
     spec: JobSpec
     logger: JobLogger
     facts: JobFacts = field(default_factory=JobFacts)
+    staged_s: float = 0.0
 
     @property
     def output_dir(self) -> Path:
@@ -62,13 +63,15 @@ class _Job:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Tell of a stage and time it."""
+        """Tell of a stage and time it; what a stage within it took is not its own."""
         self.context.on_stage(name)
-        started = time.perf_counter()
+        started, staged_before_s = time.perf_counter(), self.staged_s
         try:
             yield
         finally:
-            self.facts.timing[f"{name}_seconds"] = round(time.perf_counter() - started, 6)
+            own_s = time.perf_counter() - started - (self.staged_s - staged_before_s)
+            self.staged_s += own_s
+            self.facts.timing[f"{name}_seconds"] = round(own_s, 6)
 
     def policy(self, stage: str) -> HarvestPolicy:
         return HarvestPolicy(max_bytes=self.context.settings.max_output_bytes, stage=stage)
@@ -125,6 +128,7 @@ def plan(
         spec_path=workspace.spec_path,
         attempt_dir=attempt.root if attempt else workspace.attempts_dir / "none",
         logs_dir=workspace.logs_dir,
+        network=spec.container.network_policy or "none",
     )
 
 
@@ -184,16 +188,21 @@ def _execute(job: _Job, attempt: Attempt) -> None:
         attempt_plan = plan(job.context, job.workspace, job.spec, attempt)
         executor = job.context.choose()
     fresh = attempt.root / "harvest"
-    try:
-        with job.stage("execute"):
-            outcome = executor.run(attempt_plan, stop=job.context.stop, on_event=_logged(job))
+    taken = Harvest()
+
+    def collect(folder: Path, outcome: RunOutcome) -> None:
+        nonlocal taken
         job.facts.note_outcome(outcome)
         _record_run(job, attempt_plan, outcome)
         failure = verdict(outcome, attempt_plan.limits)
         if failure is not None:
             raise failure
         with job.stage("harvest"):
-            taken = harvest(attempt_plan.out_dir, fresh, job.policy("execution"))
+            taken = harvest(folder, fresh, job.policy("execution"))
+
+    try:
+        with job.stage("execute"):
+            executor.run(attempt_plan, stop=job.context.stop, on_event=_logged(job), collect=collect)
     except BaseException:
         # What stands in output/ must be of this attempt: an old prediction is never scored for a new run.
         if fresh.exists():

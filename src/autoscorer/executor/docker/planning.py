@@ -1,0 +1,90 @@
+"""What a container may do: a pure function from the attempt, its image and its output folder to the plan."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoscorer.executor.base import AttemptPlan, Limits
+from autoscorer.executor.docker.options import WORKSPACE
+from autoscorer.executor.docker.types import Binding, ContainerPlan, RunnableImage
+
+NOBODY = "65534:65534"
+FILE_SLACK_BYTES = 2**20  # one file may just pass the output limit, so that the watch can name it
+LABEL_NAME = "autoscorer.name"
+LABEL_OWNER = "autoscorer.owner"
+LABEL_JOB = "autoscorer.job"
+LABEL_FOLDER = "autoscorer.folder"
+DEFAULT_ENV = {"HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - the container's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What `stage_in` made on the host for one attempt."""
+
+    name: str
+    out_dir: Path
+    spec_copy: Path
+    output_is_capped: bool
+
+
+def container_name(plan: AttemptPlan, nonce: str) -> str:
+    """A name of its own for each attempt: the full id is hashed, so ids that share a prefix never meet."""
+    text = "\0".join((plan.job_id, plan.attempt_id, str(plan.attempt_dir), nonce))
+    return f"autoscorer-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def container_plan(
+    plan: AttemptPlan,
+    image: RunnableImage,
+    prepared: Prepared,
+    *,
+    owner: str,
+    user: str,
+    security_opts: tuple[str, ...],
+) -> ContainerPlan:
+    """``owner`` and the labels are how a killed run's container is found again."""
+    limits = plan.limits
+    return ContainerPlan(
+        name=prepared.name,
+        labels={
+            LABEL_NAME: prepared.name,
+            LABEL_OWNER: owner,
+            LABEL_JOB: plan.job_id,
+            LABEL_FOLDER: str(plan.attempt_dir),
+        },
+        image=image,
+        command=plan.command,
+        env=_env(plan.env, image.env),
+        user=user,
+        bindings=(
+            Binding(source=plan.input_dir, target=f"{WORKSPACE}/input", read_only=True),
+            Binding(source=prepared.out_dir, target=f"{WORKSPACE}/output", read_only=False),
+            Binding(source=prepared.spec_copy, target=f"{WORKSPACE}/meta.json", read_only=True),
+        ),
+        cpu_cores=limits.cpu_cores,
+        memory_bytes=limits.memory_bytes,
+        shm_bytes=limits.shm_bytes,
+        tmp_bytes=tmp_bytes(limits),
+        gpus=limits.gpus,
+        processes=limits.processes,
+        file_bytes=None if prepared.output_is_capped else _largest_file_bytes(limits),
+        network=plan.network,
+        security_opts=security_opts,
+    )
+
+
+def tmp_bytes(limits: Limits) -> int:
+    """/tmp is memory; half of it, as tmpfs has it by default."""
+    return max(2**20, limits.memory_bytes // 2)
+
+
+def _largest_file_bytes(limits: Limits) -> int:
+    return max(limits.output_bytes, tmp_bytes(limits)) + FILE_SLACK_BYTES
+
+
+def _env(asked: Mapping[str, str], image: Mapping[str, str]) -> dict[str, str]:
+    """What the job asks for, and defaults for what neither it nor the image says."""
+    return {name: value for name, value in DEFAULT_ENV.items() if name not in image} | dict(asked)

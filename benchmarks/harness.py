@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "bench"
+# A child's peak memory includes that of the process which started it: so a small one does.
+LAUNCHER = """
+import os, sys, time
+began = time.perf_counter()
+silent = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
+child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=[silent])
+_, status, usage = os.wait4(child, 0)
+print(time.perf_counter() - began, usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 MEASURED_PACKAGES = ("autoscorer", "polars", "numpy", "pandas", "scikit-learn", "hotcoco", "pycocotools")
 
 
@@ -81,19 +92,13 @@ def compare(ours: Sequence[str], other: Sequence[str], pairs: int = 5) -> Compar
 
 def timed(command: Sequence[str]) -> Run:
     """Wall time and peak memory of one process; raises RuntimeError with its stderr when it fails."""
-    began = time.perf_counter()
-    # Popen.wait would reap the child and drop its rusage, so we wait for it ourselves.
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        complaint = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise RuntimeError(
-            f"{' '.join(command)} ended with {process.returncode}: {complaint.decode()[-2000:]}"
-        )
-    return Run(seconds, usage.ru_maxrss * 1024)
+    launcher = [sys.executable, "-S", "-c", LAUNCHER, *command]
+    finished = subprocess.run(launcher, capture_output=True, text=True, check=False)
+    if finished.returncode != 0:
+        complaint = finished.stderr[-2000:]
+        raise RuntimeError(f"{' '.join(command)} ended with {finished.returncode}: {complaint}")
+    seconds, peak_kib = finished.stdout.split()
+    return Run(float(seconds), int(peak_kib) * 1024)
 
 
 def cached(name: str, generate: Callable[[Path], None]) -> Path:
@@ -102,7 +107,12 @@ def cached(name: str, generate: Callable[[Path], None]) -> Path:
     if not folder.exists():
         partial = CACHE / f"{name}.part"
         partial.mkdir(parents=True, exist_ok=True)
-        generate(partial)
+        # In a process of its own, so that this one stays small.
+        process = multiprocessing.get_context("spawn").Process(target=generate, args=(partial,))
+        process.start()
+        process.join()
+        if process.exitcode != 0:
+            raise RuntimeError(f"the data for {name} could not be made")
         partial.rename(folder)
     return folder
 

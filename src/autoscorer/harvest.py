@@ -34,6 +34,7 @@ class HarvestPolicy:
     max_bytes: int
     max_entries: int = 10_000
     max_depth: int = 32
+    max_path_bytes: int = 1024
     timeout_s: float = 300.0
     stage: str = "execution"
 
@@ -61,7 +62,9 @@ def harvest(source: Path, target: Path, policy: HarvestPolicy) -> Harvest:
     except OSError as exc:
         walk.refuse((), f"is not a folder ({exc.strerror})")
     try:
-        walk.device = os.fstat(root).st_dev
+        status = os.fstat(root)
+        walk.device = status.st_dev
+        walk.check_entry((), status)
         pending: list[tuple[str, ...]] = [()]
         while pending:
             path = pending.pop()
@@ -93,7 +96,7 @@ class _Walk:
             for name in self._names(folder, parts):
                 path = (*parts, name)
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                self._check_entry(path, status)
+                self.check_entry(path, status)
                 if not parts and name in RESERVED:
                     self.taken.reserved.append(name)
                 elif stat.S_ISDIR(status.st_mode):
@@ -121,10 +124,12 @@ class _Walk:
             self.refuse(parts, f"is deeper than {self.policy.max_depth} folders")
         return sorted(names)
 
-    def _check_entry(self, path: tuple[str, ...], status: os.stat_result) -> None:
+    def check_entry(self, path: tuple[str, ...], status: os.stat_result) -> None:
         kind = stat.S_IFMT(status.st_mode)
-        if not path[-1].isprintable() or not _is_utf8(path[-1]):
+        if path and not (path[-1].isprintable() and _is_utf8(path[-1])):
             self.refuse(path, "has a name that is not printable UTF-8")
+        if len(os.fsencode("/".join(path))) > self.policy.max_path_bytes:
+            self.refuse(path, f"has a path longer than {self.policy.max_path_bytes} bytes")
         if kind not in (stat.S_IFREG, stat.S_IFDIR):
             self.refuse(path, f"is {_KINDS.get(kind, 'a special file')}; only regular files are taken")
         needed = stat.S_IRUSR | (stat.S_IXUSR if kind == stat.S_IFDIR else 0)
@@ -140,7 +145,7 @@ class _Walk:
             self.refuse(path, f"cannot be opened ({exc.strerror})")
         with os.fdopen(descriptor, "rb", buffering=0) as source:
             status = os.fstat(descriptor)
-            self._check_entry(path, status)
+            self.check_entry(path, status)
             if not stat.S_ISREG(status.st_mode):
                 self.refuse(path, "is not a regular file")
             if status.st_nlink != 1:

@@ -15,6 +15,7 @@ from autoscorer.executor.failures import verdict
 from autoscorer.harvest import Harvest, HarvestPolicy, harvest
 from autoscorer.records import JobFacts
 from autoscorer.scheduler import resolve_limits
+from autoscorer.schemas.envelope import Warning_
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.evaluation import evaluate
@@ -44,6 +45,15 @@ class JobContext:
     stop: StopSignal = _never
     on_stage: Callable[[str], None] = _quiet
     keep_attempt: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A job's result, where it is written, and what to be warned of."""
+
+    result: Result
+    path: Path
+    warnings: list[Warning_]
 
 
 @dataclass
@@ -90,22 +100,17 @@ def score(
     *,
     scorer_name: str | None = None,
     params: Mapping[str, Any] | None = None,
-) -> Result:
+) -> Scored:
     """Score what is in `output/`; `result.json` is written there. Raises AutoscorerError."""
     with _job(context, workspace_path, stage="scoring") as job, _attempt(job) as attempt:
         return _score(job, attempt, scorer_name=scorer_name, params=params, after_run=False)
 
 
-def run_then_score(context: JobContext, workspace_path: str | Path) -> Result:
+def run_then_score(context: JobContext, workspace_path: str | Path) -> Scored:
     """The whole pipeline on one workspace under one lock. Raises AutoscorerError."""
     with _job(context, workspace_path, stage="execution") as job, _attempt(job) as attempt:
         _execute(job, attempt)
         return _score(job, attempt)
-
-
-def result_path(workspace: Workspace) -> str:
-    """Where the result of this workspace is written."""
-    return str(staging.output_dir(workspace, workspace.load_spec()) / "result.json")
 
 
 def plan(
@@ -117,6 +122,8 @@ def plan(
     """
     if spec.container is None:
         raise spec_error([SpecFault("container", "is required to run", "without it, use `score`")])
+    staging.output_dir(workspace, spec)
+    shared_root = context.settings.workspace_root
     return AttemptPlan(
         job_id=spec.job_id,
         attempt_id=attempt.name if attempt else "none",
@@ -124,11 +131,12 @@ def plan(
         command=tuple(spec.container.cmd),
         env=dict(spec.container.env),
         limits=resolve_limits(spec, context.settings),
-        input_dir=staging.input_dir(workspace, spec, shared_root=context.settings.workspace_root),
+        input_dir=staging.input_dir(workspace, spec, shared_root=shared_root),
         spec_path=workspace.spec_path,
         attempt_dir=attempt.root if attempt else workspace.attempts_dir / "none",
         logs_dir=workspace.logs_dir,
         network=spec.container.network_policy or "none",
+        hidden=tuple(path.resolve() for path in (workspace.reference_dir, shared_root) if path),
     )
 
 
@@ -145,7 +153,7 @@ def _job(context: JobContext, workspace_path: str | Path, *, stage: str) -> Iter
             raise
         job = _Job(context, workspace, spec, logger)
         job.facts.begin(spec)
-        job.facts.warnings += exposure_warnings(workspace)
+        job.facts.warnings += exposure_warnings(workspace, spec, context.settings)
         job.logger.start(spec.model_dump(mode="json", exclude_none=True))
         try:
             yield job
@@ -179,7 +187,17 @@ def _attempt(job: _Job) -> Iterator[Attempt]:
         yield attempt
     finally:
         if not job.context.keep_attempt:
-            attempt.discard()
+            _discard(job, attempt)
+
+
+def _discard(job: _Job, attempt: Attempt) -> None:
+    """What cannot be cleaned up must not decide the job: a program could bring that about."""
+    try:
+        attempt.discard()
+    except OSError as exc:
+        message = f".attempts/{attempt.name} could not be removed ({exc.strerror})"
+        job.facts.warnings.append(Warning_(code="CLEANUP_INCOMPLETE", message=message))
+        job.logger.warning("CLEANUP_INCOMPLETE", message)  # noqa: PLE1205 - not a logging.Logger
 
 
 def _execute(job: _Job, attempt: Attempt) -> None:
@@ -220,8 +238,8 @@ def _record_run(job: _Job, attempt_plan: AttemptPlan, outcome: RunOutcome) -> No
         duration_seconds=outcome.duration_s, exit_code=outcome.exit_code, stopped=outcome.stopped
     )
     records.write_run_info(job.workspace, job.facts, None)
-    if outcome.exit_code != 0 or outcome.stopped:
-        records.write_inspect(job.workspace, attempt_plan, outcome)
+    failed = outcome.exit_code != 0 or outcome.stopped is not None
+    records.write_inspect(job.workspace, attempt_plan, outcome, failed=failed)
 
 
 def _logged(job: _Job) -> Callable[[str, Mapping[str, Any]], None]:
@@ -238,7 +256,7 @@ def _score(
     scorer_name: str | None = None,
     params: Mapping[str, Any] | None = None,
     after_run: bool = True,
-) -> Result:
+) -> Scored:
     """Evaluate a copy of the output and publish the result beside the original."""
     scorer = get_scorer(scorer_name or job.spec.scorer)
     job.facts.provenance |= {"scorer": scorer.name, "version": scorer.version}
@@ -258,7 +276,7 @@ def _score(
     )
     result = records.publish_result(result, view.root / "output", job.output_dir)
     job.logger.scoring_completed(duration_seconds=job.facts.timing["score_seconds"], summary=result.summary)
-    return result
+    return Scored(result, job.output_dir / "result.json", job.facts.warnings)
 
 
 def facts_as_data(facts: JobFacts) -> dict[str, Any]:

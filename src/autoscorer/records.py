@@ -5,22 +5,39 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Strict
 
 from autoscorer import __version__
 from autoscorer.executor.base import AttemptPlan, RunOutcome
 from autoscorer.harvest import Harvest
 from autoscorer.schemas.envelope import Warning_, iso_now
 from autoscorer.schemas.job import JobSpec
-from autoscorer.schemas.result import Artifact, Result, canonical_json
-from autoscorer.utils.artifacts import remove_tree, write_json
+from autoscorer.schemas.result import Artifact, FiniteFloat, Result, canonical_json
+from autoscorer.utils.artifacts import clear_name, open_regular, remove_tree, write_json
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Workspace
+
+NOT_RUN = {"isolation": "none: nothing was run", "image_digest": "none"}
+RUN_INFO = "run_info.json"
+MAX_RUN_INFO_BYTES = 2**20
+# What a later `score` says of the run whose output it scores; all else it finds out itself.
+ADOPTED = ("backend", "isolation", "image_digest")
+
+
+class RunInfo(BaseModel):
+    """`logs/run_info.json` as it is read back: a file in a workspace is never simply believed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    output_sha256: str | None = None
+    timing: dict[str, FiniteFloat] = {}
+    resources: dict[str, FiniteFloat | Annotated[int, Strict()]] = {}
+    provenance: dict[str, str] = {}
 
 
 @dataclass
@@ -34,8 +51,8 @@ class JobFacts:
     warnings: list[Warning_] = field(default_factory=list)
 
     def begin(self, spec: JobSpec) -> None:
-        """The audit's first facts."""
-        self.provenance |= {"job_id": spec.job_id, "scorer": spec.scorer}
+        """The audit's first facts; until something ran, nothing kept anything apart."""
+        self.provenance |= {"job_id": spec.job_id, "scorer": spec.scorer, **NOT_RUN}
 
     def note_outcome(self, outcome: RunOutcome) -> None:
         """How the program ended, and behind which walls it ran."""
@@ -60,12 +77,12 @@ class JobFacts:
             for name in taken.reserved
         ]
 
-    def adopt_run(self, run_info: Mapping[str, Any] | None, output_sha256: str | None) -> None:
+    def adopt_run(self, earlier: RunInfo | None, output_sha256: str | None) -> None:
         """Take over what an earlier `run` recorded, if it wrote exactly the output that is scored now."""
-        if run_info and output_sha256 and run_info.get("output_sha256") == output_sha256:
-            self.timing = {**run_info["timing"], **self.timing}
-            self.resources = {**run_info["resources"], **self.resources}
-            self.provenance = {**run_info["provenance"], **self.provenance}
+        if earlier and output_sha256 and earlier.output_sha256 == output_sha256:
+            self.timing = {**earlier.timing, **self.timing}
+            self.resources = {**earlier.resources, **self.resources}
+            self.provenance |= {key: earlier.provenance[key] for key in ADOPTED if key in earlier.provenance}
 
 
 def publish_result(result: Result, view_output: Path, output_dir: Path) -> Result:
@@ -82,6 +99,7 @@ def publish_result(result: Result, view_output: Path, output_dir: Path) -> Resul
         for name, artifact in result.artifacts.items()
     }
     result = result.model_copy(update={"artifacts": artifacts})
+    clear_name(output_dir / "result.json")
     write_json(output_dir / "result.json", result.to_json())
     return result
 
@@ -111,7 +129,7 @@ def write_failure(output_dir: Path, error: AutoscorerError, facts: JobFacts) -> 
     )
     if not output_dir.is_symlink():
         output_dir.mkdir(parents=True, exist_ok=True)
-        _clear_name(output_dir / "result.json")
+        clear_name(output_dir / "result.json")
         write_json(output_dir / "result.json", result.to_json())
 
 
@@ -125,20 +143,28 @@ def write_run_info(workspace: Workspace, facts: JobFacts, output_sha256: str | N
         "resources": facts.resources,
         "provenance": facts.provenance,
     }
-    write_json(workspace.logs_dir / "run_info.json", record)
+    clear_name(workspace.logs_dir / RUN_INFO)
+    write_json(workspace.logs_dir / RUN_INFO, record)
 
 
-def read_run_info(workspace: Workspace) -> Mapping[str, Any] | None:
-    """The latest run's record, or None if there is none that can be read."""
+def read_run_info(workspace: Workspace) -> RunInfo | None:
+    """The latest run's record, or None if there is none or it is not what we write."""
     try:
-        record: Mapping[str, Any] = json.loads((workspace.logs_dir / "run_info.json").read_bytes())
+        descriptor = open_regular(workspace.logs_dir / RUN_INFO, follow_links=False)
+        with os.fdopen(descriptor, "rb") as file:
+            return RunInfo.model_validate_json(file.read(MAX_RUN_INFO_BYTES))
     except (OSError, ValueError):
         return None
-    return record
 
 
-def write_inspect(workspace: Workspace, plan: AttemptPlan, outcome: RunOutcome) -> None:
-    """`logs/inspect.json`: what was started and how it ended; environment values are left out."""
+def write_inspect(workspace: Workspace, plan: AttemptPlan, outcome: RunOutcome, *, failed: bool) -> None:
+    """`logs/inspect.json` of a run that failed: what was started and how it ended, no environment values.
+
+    After a run that did not, there is none: that of an earlier failure is removed.
+    """
+    clear_name(workspace.logs_dir / "inspect.json")
+    if not failed:
+        return
     record = {
         "job_id": plan.job_id,
         "attempt": plan.attempt_id,
@@ -149,11 +175,3 @@ def write_inspect(workspace: Workspace, plan: AttemptPlan, outcome: RunOutcome) 
         "outcome": asdict(outcome),
     }
     write_json(workspace.logs_dir / "inspect.json", record)
-
-
-def _clear_name(path: Path) -> None:
-    """Make way for a file of ours where something else (a delivered folder) has its name."""
-    if path.is_dir() and not path.is_symlink():
-        remove_tree(path)
-    elif os.path.lexists(path):
-        path.unlink()

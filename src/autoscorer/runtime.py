@@ -89,7 +89,7 @@ def score(
         from autoscorer import pipeline
 
         context = job_context((config or Config()).settings)
-        return pipeline.score(context, workspace, scorer_name=scorer, params=params)
+        return pipeline.score(context, workspace, scorer_name=scorer, params=params).result
     if reference is None or predictions is None or scorer is None:
         raise ValueError("without a workspace, reference, predictions and scorer are needed")
     return score_files(Path(reference), Path(predictions), scorer, params=params)
@@ -123,7 +123,7 @@ def run_pipeline(
     from autoscorer import pipeline
 
     context = job_context((config or Config()).settings, backend=backend, isolation=isolation)
-    return pipeline.run_then_score(context, workspace)
+    return pipeline.run_then_score(context, workspace).result
 
 
 def score_files(
@@ -140,22 +140,24 @@ def score_files(
     """
     scorer = get_scorer(scorer_name)
     if output is not None:
-        _check_output(output)
+        _make_output(output)
     root = Path(tempfile.mkdtemp(prefix="autoscorer-"))
     try:
         with files_view(scorer, reference, predictions, root) as view:
-            provenance = {"isolation": "none: nothing was run"}
+            provenance = {"isolation": "none: nothing was run", "image_digest": "none"}
             result = evaluate(scorer, view, params or {}, provenance)
         if output is None:
             return result.model_copy(update={"artifacts": {}})
         from autoscorer.records import publish_result
 
-        output.mkdir(parents=True, exist_ok=True)
         return publish_result(result, root / "output", output)
     finally:
         shutil.rmtree(root)
 
 
-def _check_output(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise spec_error([SpecFault("--output", f"{output.name} is not a folder")], cause="workspace")
+def _make_output(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        fault = SpecFault("--output", f"cannot be made ({exc.strerror})", "name a folder you may write to")
+        raise spec_error([fault], cause="workspace") from exc

@@ -6,28 +6,38 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
+from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Workspace
 
 FILE_SCHEME = "file://"
+MAX_PARTS = 32
+MAX_NAME_BYTES = 255
+PRIVATE_NAMES = {"reference", "output", "logs", ".attempts"}
 
 
 def input_dir(workspace: Workspace, spec: JobSpec, *, shared_root: Path | None) -> Path:
     """The folder that is shown to the program as `input/`.
 
-    It lies in the workspace or in ``shared_root`` and neither holds nor is the reference or a folder
-    of ours. Raises CONFIG_VALIDATION_ERROR otherwise, or when it is not a folder.
+    It lies in the workspace or in ``shared_root``, is no part of another workspace, and neither holds
+    nor is the reference or a folder of ours. Raises CONFIG_VALIDATION_ERROR otherwise, or when it is not
+    a folder.
     """
-    path = _inside(workspace, spec.input_uri, "input_uri", roots=[workspace.root, shared_root])
-    ours = [workspace.reference_dir, output_dir(workspace, spec), workspace.logs_dir, workspace.attempts_dir]
-    _apart(path, ours, "input_uri")
+    path = _resolved(workspace, spec.input_uri, "input_uri")
+    ours = [workspace.reference_dir, workspace.logs_dir, workspace.attempts_dir]
+    ours += [_resolved(workspace, spec.output_uri, "output_uri")]
+    if path == workspace.root or not path.is_relative_to(workspace.root):
+        _check_shared(path, spec.input_uri, shared_root)
+    _check_apart(path, ours, "input_uri")
     if not path.is_dir():
-        raise spec_error([SpecFault("input_uri", f"{spec.input_uri} is not a folder")], cause="workspace")
+        raise _fault("input_uri", f"{spec.input_uri} is not a folder")
     return path
 
 
 def output_dir(workspace: Workspace, spec: JobSpec) -> Path:
     """The folder of predictions and result: inside the workspace, apart from everything else in it."""
-    path = _inside(workspace, spec.output_uri, "output_uri", roots=[workspace.root])
+    path = _resolved(workspace, spec.output_uri, "output_uri")
+    if path == workspace.root or not path.is_relative_to(workspace.root):
+        raise _fault("output_uri", f"{spec.output_uri} leads out of the workspace")
     others = [
         workspace.reference_dir,
         workspace.root / "input",
@@ -35,31 +45,55 @@ def output_dir(workspace: Workspace, spec: JobSpec) -> Path:
         workspace.attempts_dir,
         workspace.spec_path,
     ]
-    _apart(path, others, "output_uri")
+    _check_apart(path, others, "output_uri")
+    steps = [path, *path.parents][: len(path.relative_to(workspace.root).parts)]
+    if any(step.exists() and not step.is_dir() for step in steps):
+        raise _fault("output_uri", f"{spec.output_uri} is not a folder")
     return path
 
 
-def _inside(workspace: Workspace, uri: str, field: str, *, roots: list[Path | None]) -> Path:
-    """The real path of a `file://` URI, which must lie below one of ``roots``."""
+def _resolved(workspace: Workspace, uri: str, field: str) -> Path:
+    """The real path of a `file://` URI; nothing need be there."""
     if not uri.startswith(FILE_SCHEME):
         scheme = uri.split(":", 1)[0] if ":" in uri else "none"
-        fault = SpecFault(field, f"scheme {scheme!r} is not supported here", "use file://./input")
-        raise spec_error([fault])
+        raise _fault(field, f"scheme {scheme!r} is not supported here")
     text = unquote(uri.removeprefix(FILE_SCHEME))
     if not text or "\0" in text:
-        raise spec_error([SpecFault(field, "names no path", "use file://./input")])
+        raise _fault(field, "names no path")
+    if text.count("/") > MAX_PARTS or any(len(part.encode()) > MAX_NAME_BYTES for part in text.split("/")):
+        raise _fault(field, "names a path too deep or too long")
     try:
-        path = (workspace.root / text).resolve()
+        return (workspace.root / text).resolve()
     except (OSError, RuntimeError) as exc:
-        raise spec_error([SpecFault(field, f"{uri} cannot be resolved")]) from exc
-    for root in roots:
-        if root is not None and path.is_relative_to(root.resolve()) and path != root.resolve():
-            return path
-    raise spec_error([SpecFault(field, f"{uri} leads out of the workspace", "use file://./input")])
+        raise _fault(field, f"{uri} cannot be resolved") from exc
 
 
-def _apart(path: Path, others: list[Path], field: str) -> None:
+def _check_shared(path: Path, uri: str, shared_root: Path | None) -> None:
+    """Raise unless ``path`` lies below the shared root and shows nothing of any workspace there."""
+    root = shared_root.resolve() if shared_root is not None else None
+    if root is None or path == root or not path.is_relative_to(root):
+        raise _fault("input_uri", f"{uri} leads out of the workspace")
+    steps = [path, *path.parents][: len(path.relative_to(root).parts)]
+    above = any((step / "meta.json").exists() for step in steps)
+    private = set(path.relative_to(root).parts) & PRIVATE_NAMES
+    if above or private or _holds_workspace(path):
+        raise _fault("input_uri", f"{uri} is, holds or lies in another workspace")
+
+
+def _holds_workspace(folder: Path, *, depth: int = 3) -> bool:
+    """Whether a `meta.json` stands up to ``depth`` folders below ``folder``."""
+    if not folder.is_dir() or depth == 0:
+        return False
+    below = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    return any((entry / "meta.json").exists() or _holds_workspace(entry, depth=depth - 1) for entry in below)
+
+
+def _check_apart(path: Path, others: list[Path], field: str) -> None:
     """Raise unless ``path`` neither holds nor lies in any of ``others``."""
     for other in (entry.resolve() for entry in others):
         if path == other or path.is_relative_to(other) or other.is_relative_to(path):
-            raise spec_error([SpecFault(field, f"overlaps {other.name}/", "use a folder of its own")])
+            raise _fault(field, f"overlaps {other.name}/")
+
+
+def _fault(field: str, message: str) -> AutoscorerError:
+    return spec_error([SpecFault(field, message, f"use file://./{field.removesuffix('_uri')}")])

@@ -16,7 +16,7 @@ from autoscorer.scorers.registry import get_scorer
 from autoscorer.scorers.view import file_names
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
-from autoscorer.workspace import Workspace
+from autoscorer.workspace import TRUTH_NAMES, Workspace
 
 Checked = TypeVar("Checked")
 
@@ -33,23 +33,43 @@ def validate(workspace_path: str | Path, settings: Settings) -> tuple[JobSpec, l
     if structure:
         found.append(spec_error(structure, cause="workspace"))
     spec = _collected(found, workspace.load_spec)
-    if spec is not None:
-        _check_spec(found, workspace, spec, settings)
+    checked, trusted = (spec, set(JobSpec.model_fields)) if spec else _rest_of(workspace, found)
+    if checked is not None:
+        _check_spec(found, workspace, checked, trusted, settings)
     if spec is None or found:
         raise found[0] if len(found) == 1 else spec_error(_as_faults(found))
-    return spec, exposure_warnings(workspace)
+    return spec, exposure_warnings(workspace, spec, settings)
+
+
+def _rest_of(workspace: Workspace, found: list[AutoscorerError]) -> tuple[JobSpec | None, set[str]]:
+    """What is left of a faulty specification, so that its other faults are found too, and its fields."""
+    fields = [fault["field"] for fault in found[-1].details["faults"]]
+    if "meta.json" in fields:
+        return None, set()
+    faulty = {field.split(".")[0] for field in fields}
+    left = {key: value for key, value in workspace.raw_spec().items() if key not in faulty}
+    trusted = set(JobSpec.model_fields) & set(left)
+    required = {"job_id": "unknown", "task_type": "unknown", "scorer": "unknown"}
+    try:
+        return JobSpec.from_value({**required, **{key: left[key] for key in trusted}}), trusted
+    except AutoscorerError:
+        return None, set()
 
 
 def _check_spec(
-    found: list[AutoscorerError], workspace: Workspace, spec: JobSpec, settings: Settings
+    found: list[AutoscorerError], workspace: Workspace, spec: JobSpec, trusted: set[str], settings: Settings
 ) -> None:
-    _collected(found, lambda: staging.input_dir(workspace, spec, shared_root=settings.workspace_root))
+    """Every check of the parts of ``spec`` that are ``trusted`` to be what the author wrote."""
+    if _collected(found, lambda: staging.output_dir(workspace, spec)) is not None:
+        _collected(found, lambda: staging.input_dir(workspace, spec, shared_root=settings.workspace_root))
     _collected(found, lambda: resolve_limits(spec, settings))
+    if "scorer" not in trusted:
+        return
     scorer = _collected(found, lambda: get_scorer(spec.scorer))
     if scorer is not None:
         _collected(found, lambda: check_params(scorer, spec.scorer_params))
-        names = file_names(scorer, Role.REFERENCE)
-        _collected(found, lambda: find_source(workspace.root, Role.REFERENCE, names))
+    names = file_names(scorer, Role.REFERENCE) if scorer else TRUTH_NAMES
+    _collected(found, lambda: find_source(workspace.root, Role.REFERENCE, names).check())
 
 
 def _collected(found: list[AutoscorerError], check: Callable[[], Checked]) -> Checked | None:
@@ -71,12 +91,16 @@ def _as_faults(errors: list[AutoscorerError]) -> list[SpecFault]:
     return faults
 
 
-def exposure_warnings(workspace: Workspace) -> list[Warning_]:
+def exposure_warnings(workspace: Workspace, spec: JobSpec, settings: Settings) -> list[Warning_]:
     """GROUND_TRUTH_EXPOSED where the program can read the truth."""
+    try:
+        shown = staging.input_dir(workspace, spec, shared_root=settings.workspace_root)
+    except AutoscorerError:
+        return []  # nothing will be shown: the job fails by this fault
     return [
         Warning_(
             code="GROUND_TRUTH_EXPOSED",
             message=f"{name} can be read by the program; move the truth to reference/",
         )
-        for name in workspace.exposed_truth()
+        for name in workspace.exposed_truth(shown)
     ]

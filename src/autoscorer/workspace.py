@@ -7,12 +7,16 @@ logs/       container and job logs           .attempts/  one folder per attempt,
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.utils.artifacts import open_regular, remove_tree, write_bytes
@@ -21,6 +25,8 @@ from autoscorer.utils.errors import AutoscorerError
 MAX_SPEC_BYTES = 2**20
 LOCK_NAME = ".autoscorer.lock"
 TRUTH_NAMES = ("gt.csv", "gt.json")
+# O_NONBLOCK: a pipe of that name must not make us wait.
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 OUR_FOLDERS = ("output", "logs", ".attempts")
 
 
@@ -61,6 +67,14 @@ class Workspace:
         """`meta.json`, checked. Raises CONFIG_VALIDATION_ERROR with every fault."""
         return JobSpec.parse(self._read_spec())
 
+    def raw_spec(self) -> dict[str, Any]:
+        """What `meta.json` holds, unchecked; nothing if that is no JSON object."""
+        try:
+            value = json.loads(self._read_spec())
+        except (AutoscorerError, ValueError, RecursionError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
     def structure_faults(self) -> list[SpecFault]:
         """What is wrong with the folder itself, apart from `meta.json`."""
         faults = [
@@ -73,13 +87,22 @@ class Workspace:
             for name in ("input", "reference", *OUR_FOLDERS)
             if os.path.lexists(self.root / name) and not (self.root / name).is_dir()
         ]
-        if not os.access(self.root, os.W_OK | os.X_OK):
-            faults.append(SpecFault(".", "is not writable", "output/ and logs/ are written there"))
+        faults += [
+            SpecFault(f"{name}/", "is not writable by this user")
+            for name in (".", *OUR_FOLDERS)
+            if (self.root / name).is_dir() and not os.access(self.root / name, os.W_OK | os.X_OK)
+        ]
         return faults
 
-    def exposed_truth(self) -> list[str]:
-        """Truth files that stand in `input/`, where the program can read them."""
-        return [f"input/{name}" for name in TRUTH_NAMES if os.path.lexists(self.root / "input" / name)]
+    def exposed_truth(self, shown: Path) -> list[str]:
+        """Truth files the program can read in ``shown``, the folder it gets as `input/`."""
+        there = [f"input/{name}" for name in TRUTH_NAMES if os.path.lexists(shown / name)]
+        linked = [
+            f"reference/{path.name}"
+            for path in (self.reference_dir.iterdir() if self.reference_dir.is_dir() else ())
+            if path.resolve().is_relative_to(shown)
+        ]
+        return there + linked
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -88,7 +111,11 @@ class Workspace:
         if faults:
             raise spec_error(faults, cause="workspace")
         try:
-            descriptor = os.open(self.root / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            descriptor = os.open(self.root / LOCK_NAME, _LOCK_FLAGS, 0o644)
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                os.close(descriptor)
+                raise OSError(errno.EINVAL, "it is no plain file of its own")
         except OSError as exc:
             fault = SpecFault(LOCK_NAME, f"cannot be opened: {exc.strerror}")
             raise spec_error([fault], cause="workspace") from exc
@@ -111,7 +138,8 @@ class Workspace:
     def new_attempt(self) -> Attempt:
         """A fresh, private folder for one attempt; numbers only grow."""
         self.attempts_dir.mkdir(exist_ok=True)
-        numbers = [int(entry.name) for entry in self.attempts_dir.iterdir() if entry.name.isdecimal()]
+        names = [entry.name for entry in self.attempts_dir.iterdir()]
+        numbers = [int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 10]
         attempt = Attempt(self, max(numbers, default=0) + 1)
         attempt.root.mkdir(mode=0o700)
         return attempt

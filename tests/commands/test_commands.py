@@ -324,3 +324,11 @@ def test_without_bubblewrap_nothing_runs_unless_it_is_trusted(
     assert not (workspace / "output" / "pred.csv").exists()
     trusted = call("run", workspace, "--backend", "local", "--isolation", "trusted")
     assert trusted.exit_code == 0
+
+
+def test_what_a_participant_wrote_cannot_drive_the_terminal(files: tuple[Path, Path]) -> None:
+    files[1].write_text("id,label\n1,cat\n2,dog\n\x1b]0;pwned\x07\x1b[2J,cat\n")
+    _, screen = on_a_terminal(*score(files))
+    assert "pwned" in screen
+    assert "\x1b]0;" not in screen
+    assert "\x1b[2J" not in screen

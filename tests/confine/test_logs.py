@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,10 @@ def test_an_empty_log_is_an_empty_file(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_bytes() == b""
 
 
-def test_a_full_disk_loses_the_log_and_nothing_else() -> None:
-    log = HeadTailLog(Path("/dev/full"), 1000)
+def test_a_full_disk_loses_the_log_and_nothing_else(tmp_path: Path) -> None:
+    log = HeadTailLog(tmp_path / "log", 1000)
+    log._file.close()
+    log._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - the log closes it
     log.write(memoryview(b"x" * 100))
     assert log.close() == 100
     assert log.close() == 100
@@ -78,3 +81,22 @@ def test_a_tail_cannot_drive_a_terminal(content: bytes, text: str) -> None:
 
 def test_only_the_last_lines_are_shown() -> None:
     assert readable_tail(b"".join(b"%d\n" % n for n in range(50)), lines=3) == "47\n48\n49"
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder"])
+def test_what_stands_in_the_logs_place_is_replaced_and_never_written_through(
+    tmp_path: Path, kind: str
+) -> None:
+    victim, log = tmp_path / "victim", tmp_path / "log"
+    victim.write_text("precious")
+    if kind == "link":
+        log.symlink_to(victim)
+    elif kind == "hard link":
+        log.hardlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(log)
+    else:
+        (log / "sub").mkdir(parents=True)
+    assert write_log(log, b"evil", max_bytes=100, step=4) == 0
+    assert victim.read_text() == "precious"
+    assert log.read_bytes() == b"evil"

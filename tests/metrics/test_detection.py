@@ -59,7 +59,7 @@ predicted = boxes(rng.integers(0, 1000, n))
 alone = mean_ap(np.argsort(-scores)[:100])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 if not guarded:
-    detection.within_limit = lambda *_: slice(None)
+    detection.within_limit = lambda predicted, _: np.ones(len(predicted.scores), dtype=bool)
 heaped = mean_ap(slice(None))
 gained = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 print(gained / 1024, heaped - alone)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from autoscorer.reading.align import AlignedLabels, AlignedValues, strict_labels, strict_values
+from autoscorer.reading.align import strict_labels, strict_values
+from autoscorer.reading.aligned import AlignedLabels, AlignedValues
 from autoscorer.reading.fast import align_labels, align_values
 from autoscorer.reading.regular import regular_csv
 from autoscorer.reading.source import Role, Source

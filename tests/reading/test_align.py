@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from autoscorer.reading.align import AlignedLabels, AlignedValues, load_labels, load_values
+from autoscorer.reading.align import load_labels, load_values
+from autoscorer.reading.aligned import AlignedLabels, AlignedValues
 from autoscorer.reading.source import Role, Source
 from autoscorer.utils.errors import AutoscorerError, Blame
 from tests.reading.files import strict_answer

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscorer.reading.align import AlignedLabels, AlignedValues
+from autoscorer.reading.aligned import AlignedLabels, AlignedValues
 from autoscorer.utils.errors import AutoscorerError
 from tests.reading.files import contents, fast_answer, strict_answer
 

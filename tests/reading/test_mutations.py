@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import f1_score, root_mean_squared_error
 
 from autoscorer.reading import align
-from autoscorer.reading.align import AlignedLabels, AlignedValues
+from autoscorer.reading.aligned import AlignedLabels, AlignedValues
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.registry import get_scorer
 from autoscorer.utils.errors import AutoscorerError

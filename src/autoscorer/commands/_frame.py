@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -108,11 +109,11 @@ def execute(context: typer.Context, work: Callable[[Frame], Answer], *, as_json:
     from autoscorer.utils.errors import AutoscorerError
 
     started = time.perf_counter()
-    frame = Frame(context.obj, as_json or not sys.stdout.isatty())
+    frame = Frame(context.obj, as_json or not (sys.stdout and sys.stdout.isatty()))
     answer: Answer | None = None
     error: AutoscorerError | None = None
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, frame.interrupt)
         with frame.progress() if not frame.as_json else nullcontext():
             answer = work(frame)
@@ -124,7 +125,9 @@ def execute(context: typer.Context, work: Callable[[Frame], Answer], *, as_json:
         raise
     except BaseException as exc:  # boundary of a command: our own fault, told without a traceback
         error = _internal(frame, exc)
-    _show(frame, answer, error, time.perf_counter() - started)
+    # Nobody listens any more (a closed or full standard output): the exit code still tells.
+    with suppress(OSError):
+        _show(frame, answer, error, time.perf_counter() - started)
     raise typer.Exit(_exit_code(answer, error))
 
 
@@ -176,6 +179,8 @@ def _show(frame: Frame, answer: Answer | None, error: AutoscorerError | None, se
         return
     from autoscorer.commands._panels import error_panel, show
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     if answer is not None:
         show(answer.panel(), warnings)
     if error is not None:
@@ -190,4 +195,8 @@ def _print_json(
     envelope = make_envelope(
         data=dict(data), error=error, execution_time_s=seconds, version=__version__, warnings=warnings
     )
-    print(json.dumps(envelope.model_dump(mode="json"), ensure_ascii=False, indent=2))  # noqa: T201
+    text = json.dumps(envelope.model_dump(mode="json"), ensure_ascii=False, indent=2)
+    if sys.stdout is not None:
+        # JSON is UTF-8 whatever the locale; a path's bytes that are none become an escape.
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        sys.stdout.flush()

@@ -9,7 +9,7 @@ from autoscorer.commands._frame import Answer, Frame, parse_choice
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from autoscorer.pipeline import JobContext
+    from autoscorer.pipeline import JobContext, Scored
     from autoscorer.scheduler import Isolation
     from autoscorer.schemas.envelope import Warning_
     from autoscorer.schemas.result import Result
@@ -31,6 +31,11 @@ def make_context(
         stop=frame.stop,
         keep_attempt=keep,
     )
+
+
+def scored_answer(scored: Scored) -> Answer:
+    """The answer of a job that was scored."""
+    return result_answer(scored.result, str(scored.path), scored.warnings)
 
 
 def result_answer(result: Result, where: str, warnings: Sequence[Warning_] = ()) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def show(panel: RenderableType, warnings: Sequence[Warning_]) -> None:
     console = Console()
     console.print(panel)
     for warning in warnings:
-        console.print(f"[yellow]⚠ {warning.code}[/] {escape(warning.message)}")
+        console.print(f"[yellow]⚠ {warning.code}[/] {escape(printable(warning.message))}")
 
 
 def pairs(rows: Mapping[str, Any]) -> Table:
@@ -36,10 +37,9 @@ def pairs(rows: Mapping[str, Any]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        if name.endswith("_bytes") and isinstance(value, int):
-            table.add_row(escape(name.removesuffix("_bytes")), size_text(value))
-        else:
-            table.add_row(escape(name), value if isinstance(value, Text) else escape(_text(value)))
+        is_size = name.endswith("_bytes") and isinstance(value, int)
+        shown = size_text(value) if is_size else _text(value)
+        table.add_row(escape(printable(name.removesuffix("_bytes") if is_size else name)), escape(shown))
     return table
 
 
@@ -63,7 +63,7 @@ def result_panel(result: Result, where: str) -> Panel:
     """A score: the headline first, then every metric, then what it took."""
     head = Table.grid(padding=(0, 3))
     for name, value in result.summary.items():
-        head.add_row(Text(name, style="bold"), Text(_text(value), style="bold green"))
+        head.add_row(Text(printable(name), style="bold"), Text(_text(value), style="bold green"))
     metrics = dict(list(result.metrics.items())[:MAX_ROWS])
     more = len(result.metrics) - len(metrics)
     parts: list[RenderableType] = [head, Text(), pairs(metrics)]
@@ -93,11 +93,11 @@ def _facts(result: Result, where: str) -> dict[str, str]:
 def error_panel(error: AutoscorerError) -> Panel:
     """A failure: what was wrong, where, whose fault, what to do (in both languages)."""
     row = find_code(error.code, error.cause)
-    parts: list[RenderableType] = [Text(error.message), Text()]
+    parts: list[RenderableType] = [Text(printable(error.message)), Text()]
     shown: dict[str, Any] = {key: error.details[key] for key in _PARTICULARS if key in error.details}
     parts.append(pairs({"stage": str(error.stage), "fault of": str(error.blame), **shown}))
     if tail := error.details.get("stderr_tail"):
-        parts += [Text(), Text("last lines of stderr", style="dim"), Text(str(tail))]
+        parts += [Text(), Text("last lines of stderr", style="dim"), Text(printable(str(tail)))]
     if row is not None:
         parts += [Text(), Text(f"→ {row.hint_en}", style="cyan"), Text(f"→ {row.hint_zh}", style="cyan")]
     return titled(error.code, Group(*parts), colour="red")
@@ -112,9 +112,16 @@ def size_text(size_bytes: float) -> str:
     return f"{size_bytes:.4g} GiB"
 
 
+def printable(text: str) -> str:
+    """``text`` without what could drive a terminal: names and labels are the participant's."""
+    return "".join(
+        char if char in "\n\t" or unicodedata.category(char)[0] != "C" else ascii(char)[1:-1] for char in text
+    )
+
+
 def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
         return ", ".join(map(_text, value))
-    return str(value)
+    return printable(str(value))

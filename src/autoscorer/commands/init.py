@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autoscorer.commands._frame import Answer, Frame, execute
+from autoscorer.commands._frame import Answer, Frame, execute, parse_choice
 from autoscorer.commands._options import JsonOption
 
 
@@ -20,9 +20,12 @@ def command(
 ) -> None:
     """Make a ready workspace for a task."""
 
+    from autoscorer.templates import task_names, write_template
+
+    parse_choice(task, task_names(), "TASK")
+
     def work(_frame: Frame) -> Answer:
         from autoscorer.commands._panels import pairs, titled
-        from autoscorer.templates import write_template
 
         files = [str(path) for path in write_template(task, Path(directory))]
         shown = {"files": "\n".join(files), "next": f"autoscorer pipeline {directory} --backend local"}

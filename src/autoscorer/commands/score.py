@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from autoscorer.commands._frame import Answer, Frame, execute, parse_params, usage_error
-from autoscorer.commands._jobs import make_context, result_answer
+from autoscorer.commands._jobs import make_context, result_answer, scored_answer
 from autoscorer.commands._options import JsonOption, KeepOption
 
 
@@ -50,13 +50,9 @@ def command(
 
     def _workspace(frame: Frame, path: str) -> Answer:
         from autoscorer import pipeline
-        from autoscorer.validation import exposure_warnings
-        from autoscorer.workspace import Workspace
 
         job = make_context(frame, keep=keep)
-        result = pipeline.score(job, path, scorer_name=scorer, params=chosen)
-        where = pipeline.result_path(Workspace.open(path))
-        return result_answer(result, where, exposure_warnings(Workspace.open(path)))
+        return scored_answer(pipeline.score(job, path, scorer_name=scorer, params=chosen))
 
     def _files() -> Answer:
         from autoscorer import runtime

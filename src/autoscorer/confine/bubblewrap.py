@@ -84,9 +84,12 @@ def _system_mounts(view: View, host: Host) -> list[str]:
     args += [part for path in host.etc for part in _read_only(path)]
     for name, target in host.interpreter.aliases.items():
         args += ["--symlink", str(target), f"{ALIAS_DIR}/{name}"]
-    for folder in view.hidden:
-        # A workspace below /usr/local or beside an interpreter would show its reference/.
-        args += [*_tmpfs(str(folder), 4096), "--remount-ro", str(folder)] if _inside(folder, shown) else []
+    # A workspace below /usr/local or beside an interpreter would show its reference/. A mask inside a
+    # mask cannot be made: the outer one is read-only and empty.
+    for folder in sorted(set(view.hidden)):
+        others = [other for other in view.hidden if other != folder]
+        if _inside(folder, shown) and not _inside(folder, others):
+            args += [*_tmpfs(str(folder), 4096), "--remount-ro", str(folder)]
     return args
 
 

@@ -6,6 +6,8 @@ import unicodedata
 from pathlib import Path
 from typing import BinaryIO
 
+from autoscorer.utils.artifacts import create_fresh
+
 STDERR_TAIL_BYTES = 4096
 STDERR_TAIL_LINES = 20
 _MARKER_BYTES = 80  # room for the line that says how much is missing
@@ -38,7 +40,7 @@ class HeadTailLog:
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
-        self._file: BinaryIO = path.open("wb", buffering=0)
+        self._file: BinaryIO = create_fresh(path)
         self._head_left = max_bytes // 2
         self._tail = Tail(max(0, max_bytes - max_bytes // 2 - _MARKER_BYTES))
         self._lost_bytes = 0

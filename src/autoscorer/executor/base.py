@@ -48,6 +48,7 @@ class AttemptPlan:
     ``attempt_dir`` is ours alone; the program writes into ``attempt_dir/out``. ``input_dir`` and
     ``spec_path`` are shown to it read-only. ``logs_dir`` gets container.log and is not shown to it.
     ``network`` is ``none`` or the name of a network the operator allows.
+    ``hidden`` are real paths it must not see wherever they lie: the truth, other workspaces.
     """
 
     job_id: str
@@ -61,6 +62,7 @@ class AttemptPlan:
     attempt_dir: Path
     logs_dir: Path
     network: str = "none"
+    hidden: tuple[Path, ...] = ()
 
     @property
     def out_dir(self) -> Path:

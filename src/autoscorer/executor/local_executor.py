@@ -161,7 +161,12 @@ def _view(plan: AttemptPlan) -> View:
         home_dir=plan.attempt_dir,
         tmp_bytes=_tmp_bytes(plan.limits),
         shm_bytes=plan.limits.shm_bytes,
-        hidden=(plan.spec_path.parent.resolve(), plan.attempt_dir.resolve(), plan.logs_dir.resolve()),
+        hidden=(
+            plan.spec_path.parent.resolve(),
+            plan.attempt_dir.resolve(),
+            plan.logs_dir.resolve(),
+            *(folder for folder in plan.hidden if folder.is_dir()),
+        ),
         env=plan.env,
     )
 

@@ -59,11 +59,14 @@ class CocoCurves:
     """What COCO's evaluation accumulates; −1 where a category has no truth of that area.
 
     ``precision`` is (10 IoU thresholds, 101 recalls, categories, areas, box limits); ``recall`` the same
-    without recalls. Read through the functions below, which turn −1 into None.
+    without recalls. ``categories`` are the codes of those that have truth, out of ``n_categories``. Read
+    through the functions below, which turn −1 into None.
     """
 
     precision: FloatArray
     recall: FloatArray
+    categories: IntArray
+    n_categories: int
 
 
 def coco_curves(
@@ -72,9 +75,11 @@ def coco_curves(
     """Match and accumulate. Images and categories are 0 … n−1; those without boxes count as empty."""
     from hotcoco import COCO, COCOeval
 
+    # A category without truth is -1 everywhere; 20,000 of them declared took 8 GB of dense arrays.
+    with_truth = np.unique(truth.categories) if len(truth.categories) else np.arange(min(n_categories, 1))
     reference = COCO.from_arrays(
         [{"id": image} for image in range(n_images)],
-        [{"id": category, "name": str(category)} for category in range(n_categories)],
+        [{"id": int(category), "name": str(category)} for category in with_truth],
         truth.images,
         truth.categories,
         truth.boxes,
@@ -82,17 +87,17 @@ def coco_curves(
         iscrowd=truth.crowd,
     )
     columns = (predicted.images, predicted.boxes, predicted.scores, predicted.categories)
-    kept = within_limit(predicted, n_images)
+    kept = within_limit(predicted, n_images) & np.isin(predicted.categories, with_truth)
     results = reference.load_res(np.column_stack([column[kept] for column in columns]))
     evaluation = COCOeval(reference, results, "bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     curves = evaluation.eval
     assert curves is not None
-    return CocoCurves(curves["precision"], curves["recall"])
+    return CocoCurves(curves["precision"], curves["recall"], with_truth, n_categories)
 
 
-def within_limit(predicted: PredictedColumns, n_images: int) -> BoolArray | slice:
+def within_limit(predicted: PredictedColumns, n_images: int) -> BoolArray:
     """Which boxes are among the 100 best of their image and category: COCO looks at no others.
 
     hotcoco 1.3 compares all of them first: a million on one image against 1,000 true boxes took 8 GB.
@@ -101,7 +106,7 @@ def within_limit(predicted: PredictedColumns, n_images: int) -> BoolArray | slic
     group = predicted.categories * n_images + predicted.images
     in_order = np.sort(group)
     if not (in_order[limit:] == in_order[: max(n - limit, 0)]).any():
-        return slice(None)
+        return np.ones(n, dtype=bool)
     order = np.lexsort((-predicted.scores, group))
     rank = np.arange(n) - np.searchsorted(group[order], group[order], side="left")
     kept = np.zeros(n, dtype=bool)
@@ -129,13 +134,13 @@ def coco_metrics(curves: CocoCurves) -> dict[str, float | None]:
 def coco_per_category(curves: CocoCurves) -> dict[str, list[float | None]]:
     """Per category: AP over all IoU thresholds, at 0.50 and at 0.75, and recall with at most 100 boxes."""
     precision, recall = curves.precision[..., 0, -1], curves.recall[..., 0, -1]
-    n_categories = recall.shape[-1]
-    return {
-        "AP": [_mean(precision[..., category]) for category in range(n_categories)],
-        "AP_50": [_mean(precision[AT_50, :, category]) for category in range(n_categories)],
-        "AP_75": [_mean(precision[AT_75, :, category]) for category in range(n_categories)],
-        "AR_100": [_mean(recall[:, category]) for category in range(n_categories)],
-    }
+    columns = {"AP": precision, "AP_50": precision[AT_50], "AP_75": precision[AT_75], "AR_100": recall}
+    found: dict[str, list[float | None]] = {}
+    for name, values in columns.items():
+        found[name] = [None] * curves.n_categories
+        for position, category in enumerate(curves.categories):
+            found[name][category] = _mean(values[..., position])
+    return found
 
 
 def coco_precision_recall(curves: CocoCurves) -> list[tuple[float, float, float]]:

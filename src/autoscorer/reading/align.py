@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import importlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from autoscorer.reading.aligned import AlignedLabels, AlignedValues
 from autoscorer.reading.ids import check_same_ids, positions
-from autoscorer.reading.regular import RegularCsv, regular_csv
 from autoscorer.reading.source import Source
 from autoscorer.reading.strict import read_csv
 from autoscorer.reading.table import LABELS, VALUES, Columns, Table, check_texts, parse_numbers
 from autoscorer.reading.tables_json import is_json, read_json_table
 
+if TYPE_CHECKING:
+    from autoscorer.reading.aligned import AlignedLabels, AlignedValues
+    from autoscorer.reading.regular import RegularCsv
+
 # Below this the strict reader is done before polars is imported (0.1 s).
 FAST_READER_BYTES = 2**20
 Contents = tuple[bytes, bytes]
-
-__all__ = ["AlignedLabels", "AlignedValues", "load_labels", "load_values"]
 
 
 def load_labels(reference: Source, prediction: Source) -> AlignedLabels:
@@ -49,6 +48,10 @@ def load_values(reference: Source, prediction: Source) -> AlignedValues:
 
 def strict_labels(reference: Source, prediction: Source, contents: Contents) -> AlignedLabels:
     """`load_labels` by the strict reader alone: the definition, and every fault."""
+    import numpy as np
+
+    from autoscorer.reading.aligned import AlignedLabels
+
     truth = _read_reference(contents[0], reference, LABELS)
     delivered = _read_table(contents[1], prediction, LABELS)
     order = _order(truth, delivered)
@@ -61,6 +64,10 @@ def strict_labels(reference: Source, prediction: Source, contents: Contents) -> 
 
 def strict_values(reference: Source, prediction: Source, contents: Contents) -> AlignedValues:
     """`load_values` by the strict reader alone: the definition, and every fault."""
+    import numpy as np
+
+    from autoscorer.reading.aligned import AlignedValues
+
     truth = _read_reference(contents[0], reference, VALUES)
     y_true = np.array(parse_numbers(truth), dtype=np.float64)
     delivered = _read_table(contents[1], prediction, VALUES)
@@ -78,8 +85,10 @@ def _read_both(
         return (reference.read(), prediction.read()), None
     with ThreadPoolExecutor(2) as pool:
         reading = [pool.submit(source.read) for source in sources]
-        # Takes as long as reading 100 MB; meanwhile they are read.
+        # numpy and polars take as long to import as 200 MB to read; so both happen at once.
         importlib.import_module("autoscorer.reading.fast")
+        from autoscorer.reading.regular import regular_csv
+
         contents = reading[0].result(), reading[1].result()
         truth, delivered = pool.map(regular_csv, contents)
     return contents, None if truth is None or delivered is None else (truth, delivered)

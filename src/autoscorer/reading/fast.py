@@ -6,8 +6,6 @@ decides that something irregular is fine.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,16 +25,20 @@ _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 
 def align_labels(reference: RegularCsv, prediction: RegularCsv) -> AlignedLabels | None:
     """`align.load_labels` for two plainly regular files; None hands over to the strict reader."""
-    # Categories of our own: the global ones would keep every label of every file ever read together.
-    categories = pl.Categories.random()
-    frames = _both(reference, prediction, LABELS, lambda _: pl.Categorical(categories))
-    if frames is None:
-        return None
-    physical = [_arrays(frame[COLUMN].to_physical()) for frame in frames]
-    labels, code = _label_codes(categories.to_series().to_list(), itertools.chain(*physical))
+    # One byte a label is a tenth faster than four; more than 256 labels do not fit.
+    for physical in (pl.UInt8, pl.UInt32):
+        # Categories of our own: the global ones would keep every label of every file ever read together.
+        categories = pl.Categories.random(physical=physical)
+        frames = _both((reference, prediction), LABELS, pl.Categorical(categories))
+        if frames is not None:
+            return _aligned_labels(frames, categories)
+    return None
+
+
+def _aligned_labels(frames: list[pl.DataFrame], categories: pl.Categories) -> AlignedLabels | None:
+    labels, code = _label_codes(categories)
     tables = [
-        _pieces(frame, [code[piece] for piece in pieces])
-        for frame, pieces in zip(frames, physical, strict=True)
+        _pieces(frame, [code[piece] for piece in _arrays(frame[COLUMN].to_physical())]) for frame in frames
     ]
     columns = aligned(*tables, hole=len(labels))
     return None if columns is None else AlignedLabels(labels, *columns)
@@ -44,9 +46,10 @@ def align_labels(reference: RegularCsv, prediction: RegularCsv) -> AlignedLabels
 
 def align_values(reference: RegularCsv, prediction: RegularCsv) -> AlignedValues | None:
     """`align.load_values` for two plainly regular files; None hands over to the strict reader."""
-    frames = _both(
-        reference, prediction, VALUES, lambda file: pl.String() if file.has_blanks else pl.Float64()
-    )
+    files = (reference, prediction)
+    # polars skips blanks before a number; as texts the numbers can be checked for them.
+    has_blanks = any(file.has_blanks for file in files)
+    frames = _both(files, VALUES, pl.String() if has_blanks else pl.Float64())
     if frames is None:
         return None
     tables = []
@@ -60,21 +63,18 @@ def align_values(reference: RegularCsv, prediction: RegularCsv) -> AlignedValues
 
 
 def _both(
-    reference: RegularCsv,
-    prediction: RegularCsv,
-    wanted: Columns,
-    dtype: Callable[[RegularCsv], pl.DataType],
+    files: tuple[RegularCsv, RegularCsv], wanted: Columns, dtype: pl.DataType
 ) -> list[pl.DataFrame] | None:
-    """Both tables: ids (Int64 whose texts are all canonical, or String, alike) and the column, no nulls."""
-    if reference.rows != prediction.rows or not reference.rows:
+    """Both tables: ids (integers whose texts are all canonical, or String) and the column, no nulls."""
+    if files[0].rows != files[1].rows or not files[0].rows:
         return None
     # polars leaves a core idle while it looks for line ends: two files at once use it.
     with ThreadPoolExecutor(2) as pool:
-        parsed = list(pool.map(lambda file: _parsed(file, wanted, dtype(file)), (reference, prediction)))
+        parsed = list(pool.map(lambda file: _parsed(file, wanted, dtype), files))
     frames = [frame for frame in parsed if frame is not None]
     if len(frames) < 2:
         return None
-    if frames[0][ID].dtype != frames[1][ID].dtype:
+    if any(frame[ID].dtype == pl.String for frame in frames):
         # The integers are canonical: their text is what was written.
         frames = [frame.with_columns(pl.col(ID).cast(pl.String)) for frame in frames]
     return frames
@@ -85,7 +85,9 @@ def _parsed(file: RegularCsv, wanted: Columns, dtype: pl.DataType) -> pl.DataFra
     if len(present) != 1 or ID not in file.header:
         return None
     id_at, column_at = file.header.index(ID), file.header.index(present[0])
-    kinds = [pl.Int64(), pl.String()] if id_at == 0 and file.starts_with_integers else [pl.String()]
+    kinds: list[pl.DataType] = [pl.String()]
+    if id_at == 0 and file.starts_with_integers:
+        kinds = [pl.Int32(), pl.Int64(), pl.String()]
     for kind in kinds:
         frame = _read(file, {id_at: kind, column_at: dtype})
         if frame is not None and frame.height == file.rows and not sum(frame.null_count().row(0)):
@@ -115,20 +117,16 @@ def _name(position: int) -> str:
     return f"column_{position + 1}"
 
 
-def _label_codes(
-    names: list[str], physical: Iterable[NDArray[np.uint32]]
-) -> tuple[tuple[str, ...], NDArray[np.unsignedinteger[Any]]]:
-    """The labels in use, sorted, and for each physical code of a category the code of its label.
+def _label_codes(categories: pl.Categories) -> tuple[tuple[str, ...], NDArray[np.unsignedinteger[Any]]]:
+    """The labels, sorted, and for each physical code of a category the code of its label.
 
-    Physical codes come in the order in which the threads met the labels; some may be unused.
+    Physical codes come in the order in which the threads met the labels; some may have none.
     """
-    used = np.zeros(len(names), dtype=np.bool_)
-    for piece in physical:
-        used[piece] = True
-    order = sorted(np.flatnonzero(used).tolist(), key=names.__getitem__)
-    code = np.zeros(len(names), dtype=np.min_scalar_type(len(order)))
-    code[order] = np.arange(len(order))
-    return tuple(names[number] for number in order), code
+    names = list(categories)
+    labels = sorted({name for name in names if name is not None})
+    code_of = {label: code for code, label in enumerate(labels)}
+    codes = [0 if name is None else code_of[name] for name in names]
+    return tuple(labels), np.array(codes, dtype=np.min_scalar_type(len(labels)))
 
 
 def _finite(column: pl.Series) -> list[NDArray[np.float64]] | None:

@@ -17,15 +17,16 @@ HINTED_IDS = 10_000
 
 def positions(table: Table) -> dict[str, int]:
     """Each id to its row. Raises AutoscorerError BAD_FORMAT for empty and for repeated ids."""
-    empty = [row for row, name in enumerate(table.ids) if not name]
-    if empty:
+    row_of = dict(zip(table.ids, range(len(table.ids)), strict=True))
+    if "" in row_of:
+        empty = [row for row, name in enumerate(table.ids) if not name]
         raise table.fault(empty, [""], "the id is empty", "an id in every row")
-    first: dict[str, int] = {}
-    repeated = [row for row, name in enumerate(table.ids) if first.setdefault(name, row) != row]
-    if repeated:
+    if len(row_of) != len(table.ids):
+        first: dict[str, int] = {}
+        repeated = [row for row, name in enumerate(table.ids) if first.setdefault(name, row) != row]
         names = [table.ids[row] for row in repeated]
         raise table.fault(repeated, names, "the id stands in an earlier row too", "every id once")
-    return first
+    return row_of
 
 
 def check_same_ids(

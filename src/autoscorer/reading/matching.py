@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import polars as pl
 
-Ids = NDArray[np.int64]
+Ids = NDArray[np.signedinteger[Any]]
 Column = NDArray[Any]
-Index = NDArray[np.int64] | slice
+Index = NDArray[np.int64]
 # A table of all ids between the least and the greatest is used while it has at most so many slots a row.
 SLOTS_A_ROW = 4
 
@@ -49,19 +49,21 @@ def aligned(reference: Pieces, prediction: Pieces, *, hole: float) -> tuple[Colu
     return None if holes.any() else (y_true, y_pred)
 
 
-def _places(reference: Pieces, prediction: Pieces) -> Sequence[Index] | None:
+def _places(reference: Pieces, prediction: Pieces) -> Iterable[Index] | None:
     """For each piece of the prediction rows of the reference with the same ids.
 
-    None if an id stands twice in the reference or is not there; two predictions may get the same row.
+    None if an id is not there; two predictions may get the same row and leave another one without any.
     """
     truth, delivered = reference.ids, prediction.ids
     if not isinstance(truth, list) or not isinstance(delivered, list):
         return _places_by_join(_series(truth), _series(delivered), prediction.column)
-    low, high = (int(bound) for bound in (min(map(np.min, truth)), max(map(np.max, truth))))
-    if min(map(np.min, delivered)) < low or max(map(np.max, delivered)) > high:
+    bounds = [(int(piece.min()), int(piece.max())) for piece in truth]
+    low, high = min(bounds)[0], max(bound for _, bound in bounds)
+    if any(piece.min() < low or piece.max() > high for piece in delivered):
         return None
-    if _is_consecutive(truth):
-        return [piece - low for piece in delivered] if low else delivered
+    if _is_consecutive(truth, low):
+        # numpy moves rows by 64-bit indexes; one piece of them at a time stays in the cache.
+        return (np.subtract(piece, low, dtype=np.int64) for piece in delivered)
     ids = np.concatenate(truth)
     if bool((ids[1:] > ids[:-1]).all()) and np.array_equal(ids, np.concatenate(delivered)):
         return _split(np.arange(len(ids)), prediction.column)
@@ -70,11 +72,11 @@ def _places(reference: Pieces, prediction: Pieces) -> Sequence[Index] | None:
     return _places_by_join(_series(truth), _series(delivered), prediction.column)
 
 
-def _is_consecutive(pieces: Sequence[Ids]) -> bool:
-    """Whether the ids are n, n+1, n+2, …"""
-    due = int(pieces[0][0])
+def _is_consecutive(pieces: Sequence[Ids], low: int) -> bool:
+    """Whether the ids are ``low``, then one more each row."""
+    due = low
     for piece in pieces:
-        if piece[0] != due or not bool((np.diff(piece) == 1).all()):
+        if not np.array_equal(piece, np.arange(due, due + len(piece))):
             return False
         due += len(piece)
     return True
@@ -94,11 +96,12 @@ def _places_by_join(
 ) -> Sequence[Index] | None:
     import polars as pl
 
-    if reference.n_unique() != len(reference):
-        return None
     truth = pl.DataFrame({"id": reference, "row": np.arange(len(reference))})
     joined = pl.DataFrame({"id": prediction}).join(truth, on="id", how="left", maintain_order="left")
-    return None if joined["row"].null_count() else _split(joined["row"].to_numpy(), column)
+    # An id that stands twice in the reference makes the join longer, or leaves a hole if nobody has it.
+    if joined.height != len(prediction) or joined["row"].null_count():
+        return None
+    return _split(joined["row"].to_numpy(), column)
 
 
 def _split(rows: NDArray[np.int64], column: Sequence[Column]) -> Sequence[Index]:
@@ -109,4 +112,4 @@ def _split(rows: NDArray[np.int64], column: Sequence[Column]) -> Sequence[Index]
 def _series(ids: list[Ids] | pl.Series) -> pl.Series:
     import polars as pl
 
-    return pl.Series(np.concatenate(ids)) if isinstance(ids, list) else ids
+    return pl.Series(np.concatenate(ids).astype(np.int64)) if isinstance(ids, list) else ids

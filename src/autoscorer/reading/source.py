@@ -32,18 +32,24 @@ class Source:
     path: Path
     follow_links: bool = False
 
+    def check(self) -> None:
+        """Raise as `read` does if this is no file to read."""
+        os.close(self._open())
+
     def read(self) -> bytes:
         """The whole content. A prediction that is a link, pipe, folder or device is BAD_FORMAT."""
+        with os.fdopen(self._open(), "rb", buffering=0) as file:
+            return file.readall()
+
+    def _open(self) -> int:
         links = self.follow_links or self.role is Role.REFERENCE
         try:
-            descriptor = open_regular(self.path, follow_links=links)
+            return open_regular(self.path, follow_links=links)
         except FileNotFoundError:
             raise self.fault("MISSING_FILE", f"{self.name} does not exist") from None
         except OSError as exc:
             why = f"{self.name} is not a readable regular file ({exc.strerror})"
             raise self.fault("BAD_FORMAT", why) from exc
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            return file.readall()
 
     def fault(self, code: str, message: str, details: Mapping[str, Any] | None = None) -> AutoscorerError:
         """The error to raise for a fault in this file, blamed on the side that delivered it."""

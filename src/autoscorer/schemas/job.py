@@ -39,7 +39,7 @@ def _memory(text: str) -> str:
 
 Label = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Text = Annotated[StrictStr, AfterValidator(_no_nul)]
-Uri = Annotated[Text, Field(min_length=1, max_length=4096)]
+Uri = Annotated[Text, Field(min_length=1, max_length=1024)]
 MemoryText = Annotated[StrictStr, AfterValidator(_memory)]
 Cores = Annotated[float, Field(strict=True, gt=0), AllowInfNan(allow_inf_nan=False)]
 EnvName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -122,6 +122,11 @@ class JobSpec(_Wire):
             raise spec_error([SpecFault("meta.json", "is nested too deeply")]) from exc
         except ValueError as exc:
             raise spec_error([SpecFault("meta.json", f"is not valid JSON: {exc}")]) from exc
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as exc:
+            fault = SpecFault("meta.json", "holds half of a surrogate pair (\\ud800-\\udfff)")
+            raise spec_error([fault]) from exc
         return cls.from_value(value)
 
     @classmethod

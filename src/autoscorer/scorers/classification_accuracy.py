@@ -24,10 +24,13 @@ class ClassificationAccuracy(BaseScorer):
     params_model = NoParams
 
     def score(self, workspace: Path, params: dict[str, Any]) -> Result:
-        from autoscorer.metrics.classification import accuracy, count_labels, recall_per_label
         from autoscorer.reading.align import load_labels
 
         aligned = load_labels(self.reference(workspace), self.predictions(workspace))
+
+        # Not before: load_labels imports numpy while it waits for the files.
+        from autoscorer.metrics.classification import accuracy, count_labels, recall_per_label
+
         counts = count_labels(aligned.y_true, aligned.y_pred, len(aligned.labels))
         share = accuracy(counts)
         labels = PerLabel(aligned.labels, counts, recall_per_label(counts), prefix="accuracy_")

@@ -24,10 +24,13 @@ class ClassificationF1(BaseScorer):
     params_model = NoParams
 
     def score(self, workspace: Path, params: dict[str, Any]) -> Result:
-        from autoscorer.metrics.classification import count_labels, fbeta_per_label, macro_mean
         from autoscorer.reading.align import load_labels
 
         aligned = load_labels(self.reference(workspace), self.predictions(workspace))
+
+        # Not before: load_labels imports numpy while it waits for the files.
+        from autoscorer.metrics.classification import count_labels, fbeta_per_label, macro_mean
+
         counts = count_labels(aligned.y_true, aligned.y_pred, len(aligned.labels))
         f1 = fbeta_per_label(counts)
         f1_macro = macro_mean(f1)

@@ -69,13 +69,15 @@ def _completed(
     )
     versioning = {
         **result.versioning,
+        **provenance,
+        "scorer": result.versioning["scorer"],
+        "version": result.versioning["version"],
         "autoscorer": __version__,
         "scorer_sha256": sha256,
         "reference_sha256": reference_sha256,
         "predictions_sha256": predictions.result() or "",
         "params": canonical_json(params),
         "score_digest": digest,
-        **provenance,
     }
     timing = {**result.timing, "score_seconds": round(seconds, 6)}
     return result.model_copy(update={"versioning": versioning, "timing": timing})

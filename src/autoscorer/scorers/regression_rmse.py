@@ -23,11 +23,14 @@ class RegressionRmse(BaseScorer):
     params_model = NoParams
 
     def score(self, workspace: Path, params: dict[str, Any]) -> Result:
-        from autoscorer.metrics.regression import regression_scores
         from autoscorer.reading.align import load_values
 
         reference, prediction = self.reference(workspace), self.predictions(workspace)
         aligned = load_values(reference, prediction)
+
+        # Not before: load_values imports numpy while it waits for the files.
+        from autoscorer.metrics.regression import regression_scores
+
         scores = regression_scores(aligned.y_true, aligned.y_pred)
         if scores.rmse is None:
             # It is at most the largest difference, so one side holds a number near the limit.

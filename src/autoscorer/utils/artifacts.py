@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 
 @contextmanager
@@ -42,7 +44,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as readable UTF-8 JSON, atomically. Raises ValueError on NaN."""
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
-    write_bytes(path, text.encode() + b"\n")
+    # A path may hold bytes that are no UTF-8; as an escape they are JSON again.
+    write_bytes(path, text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def open_regular(path: Path, *, follow_links: bool) -> int:
@@ -64,9 +67,24 @@ def open_regular(path: Path, *, follow_links: bool) -> int:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in constant memory."""
-    with path.open("rb") as file:
+    """Hex SHA-256 of a regular file's bytes, read in constant memory. Raises OSError for anything else."""
+    with os.fdopen(open_regular(path, follow_links=True), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def create_fresh(path: Path) -> BinaryIO:
+    """An empty file of ours at ``path``, whatever stood there: no link is followed, no pipe waited for."""
+    clear_name(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o644), "wb", buffering=0)
+
+
+def clear_name(path: Path) -> None:
+    """Make way for a file of ours: remove what has its name, be it a folder or a link."""
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_tree(path: Path) -> None:
@@ -76,39 +94,39 @@ def remove_tree(path: Path) -> None:
     to the top one level at a time, and on folders without permissions that are our own.
     """
     try:
-        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        status = path.lstat()
     except FileNotFoundError:
         return
-    except OSError:
-        path.unlink(missing_ok=True)
+    if not stat.S_ISDIR(status.st_mode):
+        path.unlink()
         return
+    path.chmod(0o700)
+    root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    # Unguessable: a name that is already there, with something in it, would end the removal.
+    prefix, numbers = f".removed-{secrets.token_hex(16)}-", itertools.count()
     try:
-        os.fchmod(root, 0o700)
-        moved = 0
         while names := os.listdir(root):
             for name in names:
-                moved = _remove_entry(root, name, moved)
+                _remove_entry(root, name, (f"{prefix}{number}" for number in numbers))
     finally:
         os.close(root)
     path.rmdir()
 
 
-def _remove_entry(root: int, name: str, moved: int) -> int:
+def _remove_entry(root: int, name: str, fresh_names: Iterator[str]) -> None:
     """Remove one entry of ``root``; subfolders' subfolders are moved to ``root`` under fresh names."""
     if not stat.S_ISDIR(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
         os.unlink(name, dir_fd=root)
-        return moved
+        return
     os.chmod(name, 0o700, dir_fd=root)
     folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
     try:
         for child in os.listdir(folder):
             if stat.S_ISDIR(os.stat(child, dir_fd=folder, follow_symlinks=False).st_mode):
                 os.chmod(child, 0o700, dir_fd=folder)
-                moved += 1
-                os.rename(child, f".removed-{os.getpid()}-{moved}", src_dir_fd=folder, dst_dir_fd=root)
+                os.rename(child, next(fresh_names), src_dir_fd=folder, dst_dir_fd=root)
             else:
                 os.unlink(child, dir_fd=folder)
     finally:
         os.close(folder)
     os.rmdir(name, dir_fd=root)
-    return moved

@@ -27,6 +27,7 @@ from autoscorer.settings.checks import (
 from autoscorer.settings.kinds import load_yaml, parse_memory, read_value
 from autoscorer.settings.secrets import MASK, mask_secrets, mask_text, mask_url
 from autoscorer.settings.table import Node, SettingRow, Settings, setting_rows
+from autoscorer.utils.artifacts import open_regular
 from autoscorer.utils.errors import AutoscorerError
 
 __all__ = [
@@ -112,7 +113,7 @@ class Config:
         """The file's keys and values, and what is wrong with it as a whole."""
         expected = "a readable YAML file of `KEY: value` lines"
         try:
-            with self.path.open("rb") as file:
+            with os.fdopen(open_regular(self.path, follow_links=True), "rb") as file:
                 content = file.read(_MAX_FILE_BYTES + 1)
             if len(content) > _MAX_FILE_BYTES:
                 raise ValueError("more than 1 MiB")

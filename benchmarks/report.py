@@ -1,0 +1,48 @@
+"""The measured rows as the page docs/BENCHMARKS.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.harness import Row, machine, versions
+
+HEAD = """# Benchmarks
+
+Made by `make bench` from the modules in `benchmarks/`. Each row times whole processes, from their start to
+their end: ours with its checks, hashes and report. Both commands run in interleaved pairs; the ratio is
+the median over the pairs of our time divided by the other's. Peak memory is the largest of all runs.
+
+| work | against | ours | other | ratio | aim | met | peak memory |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The whole page. The data are generated and fixed, so two pages differ by machine and versions only."""
+    measured = ", ".join(f"{package} {version}" for package, version in versions().items())
+    return f"{HEAD}{''.join(line(row) for row in rows)}\nMeasured on {machine()}, with {measured}.\n"
+
+
+def line(row: Row) -> str:
+    """One row of the table, with its line end."""
+    seen = row.comparison
+    cells = (
+        row.work,
+        row.against,
+        f"{seen.ours_s:.3g} s",
+        f"{seen.other_s:.3g} s",
+        ratio(seen.ratio),
+        f"{ratio(row.aim)} or better" if row.aim is not None else "",
+        ("yes" if row.is_met else "**no**") + (f", {row.note}" if row.note else ""),
+        f"{megabytes(seen.ours_peak_bytes)} / {megabytes(seen.other_peak_bytes)}",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def ratio(value: float) -> str:
+    """``1.93×`` when we take longer, ``1/62×`` when the other does."""
+    return f"{value:.3g}×" if value >= 0.67 else f"1/{1 / value:.3g}×"
+
+
+def megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.0f} MB"

@@ -1,0 +1,228 @@
+"""Write the generated blocks of the documents: the tables that the code states better than a person.
+
+A block stands between `<!-- generated: NAME -->` and `<!-- end generated -->`; NAME is a key of BLOCKS.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+import autoscorer
+from autoscorer.cli import app
+from autoscorer.commands import _frame
+from autoscorer.confine import properties
+from autoscorer.scorers.registry import describe_all
+from autoscorer.settings.table import SettingRow
+from autoscorer.utils.config import setting_rows
+from autoscorer.utils.errors import AutoscorerError, CodeRow, code_table
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(autoscorer.__file__).parent
+NAME_WIDTH = 30
+_BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+_CODE_COLUMNS = {
+    "en": ("code (cause)", "stage", "fault of", "tried again", "exit code", "what it means", "what to do"),
+    "zh": ("代码（原因）", "阶段", "责任方", "自动重试", "退出码", "含义", "处理方法"),
+}
+_SETTING_COLUMNS = {
+    "en": ("key", "default", "allowed", "what it is for"),
+    "zh": ("键", "默认值", "取值", "用途"),
+}
+_SCORER_COLUMNS = {
+    "en": ("scorer", "version", "task", "headline", "better", "range", "parameters"),
+    "zh": ("评分器", "版本", "任务", "主指标", "更优", "范围", "参数"),
+}
+_ISOLATION_COLUMNS = {"en": ("property", "hardened", "trusted"), "zh": ("性质", "hardened", "trusted")}
+_WORDS = {"en": ("yes", "no", "higher", "lower", "none"), "zh": ("是", "否", "越高越好", "越低越好", "无")}
+
+
+def table(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> str:
+    """A Markdown table; a bar inside a cell is escaped."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(
+        f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in lines
+    )
+
+
+def codes(language: str) -> str:
+    """Every (code, cause) with what `autoscorer explain` says and the exit code that follows."""
+    return table(_CODE_COLUMNS[language], (_code_cells(row, language) for row in code_table()))
+
+
+def _code_cells(row: CodeRow, language: str) -> Sequence[Any]:
+    yes, no = _WORDS[language][:2]
+    exit_code = _frame._exit_code(None, AutoscorerError(row.code, "", cause=row.cause))
+    name = f"`{row.code}`" + (f" ({row.cause})" if row.cause else "")
+    told = [getattr(row, f"{what}_{language}") for what in ("meaning", "hint")]
+    return [name, row.stage, row.blame, yes if row.retryable else no, exit_code, *told]
+
+
+def settings(language: str) -> str:
+    """Every key of the configuration."""
+    rows = (_setting_cells(row, language) for row in setting_rows())
+    return table(_SETTING_COLUMNS[language], rows)
+
+
+def _setting_cells(row: SettingRow, language: str) -> Sequence[Any]:
+    default = row.default if isinstance(row.default, str) else json.dumps(row.default)
+    shown = "" if row.default is None else f"`{default}`"
+    return [f"`{row.key}`", shown, _allowed(row), getattr(row, f"description_{language}")]
+
+
+def _allowed(row: SettingRow) -> str:
+    if row.choices:
+        return ", ".join(f"`{choice}`" for choice in row.choices)
+    if row.minimum is not None:
+        bound = f", ≤ `{row.at_most}`" if row.at_most else ""
+        return f"{row.minimum} – {row.maximum}{bound}"
+    return row.form or {"flag": "`true`, `false`"}.get(row.kind, row.kind)
+
+
+def scorers(language: str) -> str:
+    """What the built-in scorers say of themselves."""
+    return table(_SCORER_COLUMNS[language], (_scorer_cells(row, language) for row in describe_all()))
+
+
+def _scorer_cells(row: Mapping[str, Any], language: str) -> Sequence[Any]:
+    higher, lower, none = _WORDS[language][2:]
+    names = ", ".join(f"`{name}`" for name in (row["name"], *row["aliases"]))
+    low, high = ("∞" if bound is None else f"{bound:g}" for bound in row["score_range"])
+    better = higher if row["higher_is_better"] else lower
+    properties = (row["params_schema"] or {}).get("properties", {})
+    params = "; ".join(f"`{key}`: {_parameter(schema)}" for key, schema in properties.items()) or none
+    headline = f"`{row['primary_metric']}`"
+    return [names, row["version"], row["task"], headline, better, f"{low} – {high}", params]
+
+
+def _parameter(schema: Mapping[str, Any]) -> str:
+    kinds = [f"`{value}`" for value in schema.get("enum", ())] or [schema.get("type", "any")]
+    return ", ".join(kinds) + (f" (`{schema['default']}`)" if "default" in schema else "")
+
+
+def commands() -> str:
+    """Every command with its arguments and options."""
+    root = get_command(app)
+    return "\n\n".join(_command_section(words, command) for words, command in leaves(root, "autoscorer"))
+
+
+def leaves(command: Any, words: str) -> Iterator[tuple[str, Any]]:
+    """Every command that does something, with the words that call it."""
+    if not hasattr(command, "commands"):
+        yield words, command
+        return
+    for name in command.commands:
+        yield from leaves(command.commands[name], f"{words} {name}")
+
+
+def _command_section(words: str, command: Any) -> str:
+    arguments = [p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument"]
+    usage = " ".join([words, *arguments])
+    rows = (_option_cells(parameter) for parameter in command.params)
+    return f"### {words}\n\n`{usage}`: {command.help}\n\n" + table(
+        ("argument, option", "default", "meaning"), rows
+    )
+
+
+def _option_cells(parameter: Any) -> Sequence[str]:
+    is_flag = getattr(parameter, "is_flag", False)
+    if parameter.param_type_name == "argument":
+        name = parameter.metavar or parameter.name.upper()
+    else:
+        name = parameter.opts[0] + ("" if is_flag else f" {parameter.metavar}")
+    default = "" if is_flag or parameter.default is None else f"`{parameter.default}`"
+    return [f"`{name}`", default, parameter.help or ""]
+
+
+def exit_codes() -> str:
+    """What `--help` says of them."""
+    listed = str(app.info.epilog).removeprefix("Exit codes: ").rstrip(".").split(", ")
+    return table(("exit code", "meaning"), (entry.split(" ", 1) for entry in listed))
+
+
+def tree() -> str:
+    """The package, one line a file: the first line of its docstring."""
+    files = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".toml"))
+    lines, folder = ["src/autoscorer/"], Path()
+    for path in sorted(files, key=lambda path: (len(path.relative_to(PACKAGE).parts) > 1, path)):
+        place = path.relative_to(PACKAGE)
+        told = _first_line(path)
+        if not told or len(place.parts) > 2:  # a template's own program
+            continue
+        if place.parent != folder:
+            folder = place.parent
+            lines.append(f"  {folder}/")
+        indent = "  " * len(place.parts)
+        lines.append(f"{indent + place.name:<{NAME_WIDTH}} {told}")
+    return "\n".join(["```text", *lines, "```"])
+
+
+def _first_line(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".toml":  # the first sentence of the comment at its head
+        comment = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+        return " ".join(line.lstrip("# ") for line in comment).partition(". ")[0] + "."
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+
+
+def isolation(language: str) -> str:
+    """What the local backend holds against a program, where cgroups can be made."""
+    caps = {"memory": "cgroup", "pids": "cgroup", "cpu": "cgroup"}
+    hardened, never = properties.describe(hardened=True, filters_calls=True, caps_enforced=caps)
+    trusted, _ = properties.describe(hardened=False, filters_calls=False, caps_enforced=caps)
+    yes, no = _WORDS[language][:2]
+    rows = (
+        (name, *(yes if name in held else no for held in (hardened, trusted))) for name in (*hardened, *never)
+    )
+    return table(_ISOLATION_COLUMNS[language], rows)
+
+
+def layers() -> str:
+    """The order of imports that import-linter enforces, highest first."""
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    (contract,) = [rule for rule in rules["contracts"] if rule["type"] == "layers"]
+    names = [layer.replace("autoscorer.", "") for layer in contract["layers"]]
+    return "\n".join(["```text", *names, "```"])
+
+
+_BY_LANGUAGE = (codes, settings, scorers, isolation)
+BLOCKS: Mapping[str, Callable[[], str]] = {
+    **{make.__name__: partial(make, "en") for make in _BY_LANGUAGE},
+    **{f"{make.__name__}-zh": partial(make, "zh") for make in _BY_LANGUAGE},
+    "commands": commands,
+    "exit-codes": exit_codes,
+    "tree": tree,
+    "layers": layers,
+}
+
+
+def rendered(text: str) -> str:
+    """``text`` with every block as the code has it now. Raises KeyError for a block nobody can make."""
+    return _BLOCK.sub(lambda found: f"{found[1]}{BLOCKS[found[2]]()}\n{found[3]}", text)
+
+
+def documents() -> list[Path]:
+    """The Markdown files of the project, wherever they stand."""
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted([*ROOT.glob("*.md"), *(path for folder in folders for path in folder.rglob("*.md"))])
+
+
+def main() -> None:
+    """Rewrite the documents whose blocks are out of date."""
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        if (fresh := rendered(text)) != text:
+            path.write_text(fresh, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """A hostile tar, member by member, in bounded memory.
 
-Not by `tarfile`: it reads a pax header or a long name of any size into memory, and recurses over a row of them.
+Not by `tarfile`: it reads a pax header of any size into memory, and recurses over a row of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NUMBER = re.compile(rb"[0-7]*")
 _PAX_RECORD = re.compile(rb"([0-9]{1,6}) ([^=]{1,256})=")
 
 
-class TarFault(ValueError):
+class BrokenTarError(ValueError):
     """The archive is not one we read; the text says what is wrong with it."""
 
 
@@ -50,7 +50,7 @@ class Readable(Protocol):
 class TarStream:
     """Members in order; `chunks` reads the present one's content, what is left of it is skipped.
 
-    Raises TarFault, and whatever ``source.read`` raises.
+    Raises BrokenTarError, and whatever ``source.read`` raises.
     """
 
     def __init__(self, source: Readable) -> None:
@@ -80,14 +80,14 @@ class TarStream:
         while self._left:
             piece = self._source.read(min(self._left, CHUNK_BYTES))
             if not piece:
-                raise TarFault("it ends in the middle of a member")
+                raise BrokenTarError("it ends in the middle of a member")
             self._left -= len(piece)
             yield piece
 
     def _member(self, header: bytes, extension: dict[str, bytes]) -> Member:
         kind = _KINDS.get(header[156:157])
         if kind is None:
-            raise TarFault("it holds a device, a pipe or another special member")
+            raise BrokenTarError("it holds a device, a pipe or another special member")
         size = _number(header[124:136]) if "size" not in extension else _decimal(extension["size"])
         size = size if kind is Kind.FILE else 0
         self._left, self._padding = size, -size % BLOCK_BYTES
@@ -109,12 +109,12 @@ class TarStream:
             return None
         plain_sum = sum(header) - sum(header[148:156]) + 8 * ord(" ")
         if _number(header[148:156]) != plain_sum:
-            raise TarFault("it is no tar, or a header is damaged")
+            raise BrokenTarError("it is no tar, or a header is damaged")
         return header
 
     def _extension(self, size: int) -> bytes:
         if size > _MAX_EXTENSION_BYTES:
-            raise TarFault("a member's header is too long")
+            raise BrokenTarError("a member's header is too long")
         content = self._exactly(size)
         self._exactly(-size % BLOCK_BYTES)
         return content
@@ -124,7 +124,7 @@ class TarStream:
         while len(content) < size:
             piece = self._source.read(size - len(content))
             if not piece:
-                raise TarFault("it ends in the middle of a member")
+                raise BrokenTarError("it ends in the middle of a member")
             content += piece
         return content
 
@@ -134,17 +134,17 @@ def _number(field: bytes) -> int:
     if field[0] & 0x80:
         value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:])
         if field[0] & 0x40 or value >= 2**63:
-            raise TarFault("a member has an impossible size")
+            raise BrokenTarError("a member has an impossible size")
         return value
     text = field.split(b"\0")[0].strip(b" ")
     if not _NUMBER.fullmatch(text):
-        raise TarFault("it is no tar, or a header is damaged")
+        raise BrokenTarError("it is no tar, or a header is damaged")
     return int(text or b"0", 8)
 
 
 def _decimal(text: bytes) -> int:
     if not re.fullmatch(rb"[0-9]{1,18}", text):
-        raise TarFault("a member has an impossible size")
+        raise BrokenTarError("a member has an impossible size")
     return int(text)
 
 
@@ -156,10 +156,10 @@ def _pax_records(content: bytes) -> dict[str, bytes]:
         record = _PAX_RECORD.match(content, at)
         end = at + int(record[1]) if record else 0
         if record is None or end <= record.end() or end > len(content) or content[end - 1 : end] != b"\n":
-            raise TarFault("a member's pax header is damaged")
+            raise BrokenTarError("a member's pax header is damaged")
         key = record[2]
         if key.startswith(b"GNU.sparse"):
-            raise TarFault("it holds a sparse file")
+            raise BrokenTarError("it holds a sparse file")
         if key in (b"path", b"linkpath", b"size"):
             found[key.decode()] = content[record.end() : end - 1]
         at = end
@@ -168,8 +168,8 @@ def _pax_records(content: bytes) -> dict[str, bytes]:
 
 def _text(name: bytes) -> str:
     if len(name) > _MAX_NAME_BYTES or b"\0" in name:
-        raise TarFault("a member's name is too long or holds NUL")
+        raise BrokenTarError("a member's name is too long or holds NUL")
     try:
         return name.decode()
     except UnicodeDecodeError:
-        raise TarFault("a member's name is not UTF-8") from None
+        raise BrokenTarError("a member's name is not UTF-8") from None

@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # Tests run side by side; benchmarks never do.
 WORKERS ?= $(shell nproc)
 
-.PHONY: help install demo test check lint unit bench docs constraints clean
+.PHONY: help install demo test check lint unit reliability bench docs constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,7 +32,7 @@ demo: .venv/.core ## Score an example: run a program in the sandbox, compare wit
 
 test: .venv/.dev ## Run every test, bringing up what they need
 	@scripts/test-services
-	@$(BIN)/pytest -n $(WORKERS)
+	@$(BIN)/pytest -n $(WORKERS) -m 'not long'
 
 check: .venv/.dev lint unit ## Lint, types, import rules and the quick tests; under a minute
 
@@ -43,7 +43,11 @@ lint: .venv/.dev
 	@$(BIN)/lint-imports --no-logo
 
 unit: .venv/.dev
-	@$(BIN)/pytest -n $(WORKERS) -m 'not slow and not sandbox'
+	@$(BIN)/pytest -n $(WORKERS) -m 'not slow and not sandbox and not docker'
+
+reliability: .venv/.dev ## Try every attack and fault on a real engine and write docs/RELIABILITY.md
+	@scripts/test-services
+	@scripts/reliability
 
 bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.md
 	@$(BIN)/python -m benchmarks

@@ -243,8 +243,11 @@ def _record_run(job: _Job, attempt_plan: AttemptPlan, outcome: RunOutcome) -> No
 
 
 def _logged(job: _Job) -> Callable[[str, Mapping[str, Any]], None]:
-    def on_event(_name: str, info: Mapping[str, Any]) -> None:
-        job.logger.execution_start(str(info.get("backend", "unknown")), dict(info))
+    def on_event(name: str, info: Mapping[str, Any]) -> None:
+        if name == "execution_started":
+            job.logger.execution_start(str(info.get("backend", "unknown")), dict(info))
+        else:
+            job.logger.record(name, info)
 
     return on_event
 

@@ -131,7 +131,7 @@ class Executor(ABC):
         (RESOURCE_UNAVAILABLE, EXEC_ERROR, …) when the backend itself fails; a program's failure is
         an outcome, judged by `failures.verdict`.
         """
-        self.prepare(plan)
+        self.prepare(plan, stop=stop, on_event=on_event)
         try:
             self.stage_in(plan)
             self.launch(plan, on_event=on_event)
@@ -149,8 +149,10 @@ class Executor(ABC):
         """Remove what runs left whose owner is not alive, and nothing else. Safe to call at any time."""
         return ()
 
-    def prepare(self, plan: AttemptPlan) -> None:  # noqa: B027 - a step a backend may not need
-        """Check that this backend can run the plan at all."""
+    def prepare(  # noqa: B027 - a step a backend may not need
+        self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent
+    ) -> None:
+        """Check that this backend can run the plan at all, and fetch what that takes (an image)."""
 
     def stage_in(self, plan: AttemptPlan) -> None:
         """Make the folders the program will see."""

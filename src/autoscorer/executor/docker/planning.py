@@ -77,7 +77,7 @@ def container_plan(
 
 
 def tmp_bytes(limits: Limits) -> int:
-    """/tmp is memory; half of it, as tmpfs has it by default."""
+    """The container's /tmp is memory; half of it, as tmpfs has it by default."""
     return max(2**20, limits.memory_bytes // 2)
 
 

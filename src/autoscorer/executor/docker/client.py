@@ -66,6 +66,12 @@ def connect(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S) -> Engine:
 
     Raises RESOURCE_UNAVAILABLE when none answers: it says how to start one, or to add `--backend local`.
     """
+    url = urlsplit(settings.docker_host)
+    if url.scheme in ("unix", "tcp"):
+        try:  # first by ourselves: quick without an engine, and the SDK leaks the socket it cannot connect
+            _dial(settings).close()
+        except OSError as exc:
+            raise _unavailable(_why(exc)) from exc
     try:
         import docker
         from docker.errors import DockerException
@@ -94,15 +100,14 @@ def connect(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S) -> Engine:
         raise _unavailable("what answers at DOCKER_HOST is no Docker engine")
     if settings.docker_api_version is None:
         api._version = str(answer["ApiVersion"])
-    return Engine(api, local=urlsplit(settings.docker_host).scheme == "unix")
+    return Engine(api, local=url.scheme == "unix")
 
 
 def answers(settings: Settings) -> bool:
     """Whether an engine answers at ``DOCKER_HOST``, in under two seconds and without loading the SDK."""
-    url = urlsplit(settings.docker_host)
     deadline = time.monotonic() + QUICK_TIMEOUT_S
     try:
-        with _dial(url.scheme, settings, deadline) as channel:
+        with _dial(settings) as channel:
             channel.sendall(b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n")
             line = b""
             while b"\r\n" not in line and len(line) < 1024:
@@ -116,10 +121,10 @@ def answers(settings: Settings) -> bool:
     return re.match(rb"HTTP/1\.[01] 200 ", line) is not None
 
 
-def _dial(scheme: str, settings: Settings, deadline: float) -> socket.socket:
+def _dial(settings: Settings) -> socket.socket:
     """A connected socket. Raises OSError, or ValueError for a scheme that cannot be asked quickly."""
     url = urlsplit(settings.docker_host)
-    if scheme == "unix":
+    if url.scheme == "unix":
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         channel.settimeout(QUICK_TIMEOUT_S)
         try:
@@ -128,12 +133,11 @@ def _dial(scheme: str, settings: Settings, deadline: float) -> socket.socket:
             channel.close()
             raise
         return channel
-    if scheme != "tcp" or not url.hostname:
+    if url.scheme != "tcp" or not url.hostname:
         raise ValueError("only unix and tcp")
-    plain = socket.create_connection((url.hostname, url.port or 2375), timeout=QUICK_TIMEOUT_S)
+    plain = socket.create_connection((url.hostname, url.port or 2375), timeout=QUICK_TIMEOUT_S / 2)
     if not settings.docker_tls_verify:
         return plain
-    plain.settimeout(max(0.001, deadline - time.monotonic()))
     try:
         return ssl.create_default_context().wrap_socket(plain, server_hostname=url.hostname)
     except OSError:
@@ -207,15 +211,11 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 
 def _why(error: BaseException) -> str:
     """The reason in our words, from the classes of the errors inside ``error``."""
-    from requests.exceptions import Timeout
-    from urllib3.exceptions import TimeoutError as TransportTimeout
-
     found = list(_inner(error))
     for kind, reason in _REASONS:
         if any(isinstance(inner, kind) for inner in found):
             return reason
-    late = any(isinstance(inner, Timeout | TransportTimeout) for inner in found)
-    return "it takes too long to answer" if late else "it does not answer"
+    return "it does not answer"
 
 
 def _inner(error: BaseException) -> Iterator[BaseException]:

@@ -63,21 +63,28 @@ def _control_groups(pid: int, container_id: str) -> Mapping[str, Path]:
         if container_id in str(home.directory) and home.directory.is_dir():
             names = home.controllers if home.version == 1 else {"unified"}
             folders |= {name: home.directory for name in names if name not in folders}
-    return folders
+    complete = "unified" in folders or {"memory", "cpuacct"} <= folders.keys()
+    return folders if complete else {}
 
 
 def _from_files(folders: Mapping[str, Path]) -> tuple[int | None, float | None, int]:
-    if "unified" in folders:
-        folder = folders["unified"]
-        memory, events = _counters(folder / "memory.stat"), _counters(folder / "memory.events")
-        usage_us = _counters(folder / "cpu.stat").get("usage_usec")
-        held = memory["anon"] + memory.get("shmem", 0) if "anon" in memory else None
-        return held, None if usage_us is None else usage_us / 1e6, events.get("oom_kill", 0)
-    memory = _counters(folders["memory"] / "memory.stat") if "memory" in folders else {}
-    events = _counters(folders["memory"] / "memory.oom_control") if "memory" in folders else {}
-    usage = _read(folders["cpuacct"] / "cpuacct.usage") if "cpuacct" in folders else ""
-    held = memory["total_rss"] + memory.get("total_shmem", 0) if "total_rss" in memory else None
-    return held, int(usage) / 1e9 if usage.strip().isdigit() else None, events.get("oom_kill", 0)
+    """A hybrid machine has a unified group without controllers beside the old ones; those count."""
+    if "memory" in folders:
+        memory = _counters(folders["memory"] / "memory.stat")
+        held = _sum(memory, "total_rss", "total_shmem")
+        kills = _counters(folders["memory"] / "memory.oom_control").get("oom_kill", 0)
+    else:
+        held = _sum(_counters(folders["unified"] / "memory.stat"), "anon", "shmem")
+        kills = _counters(folders["unified"] / "memory.events").get("oom_kill", 0)
+    if "cpuacct" in folders:
+        nanoseconds = _read(folders["cpuacct"] / "cpuacct.usage").strip()
+        return held, int(nanoseconds) / 1e9 if nanoseconds.isdigit() else None, kills
+    usage_us = _counters(folders["unified"] / "cpu.stat").get("usage_usec")
+    return held, None if usage_us is None else usage_us / 1e6, kills
+
+
+def _sum(counters: Mapping[str, int], first: str, second: str) -> int | None:
+    return counters[first] + counters.get(second, 0) if first in counters else None
 
 
 def _from_stats(stats: Mapping[str, Any]) -> tuple[int | None, float | None, int]:

@@ -52,9 +52,8 @@ def retry_transient(
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_transient),
         stop=tenacity.stop_after_attempt(back_off.tries) | tenacity.stop_before_delay(back_off.budget_s),
-        wait=tenacity.wait_exponential_jitter(
-            initial=back_off.first_wait_s, max=back_off.longest_wait_s, jitter=back_off.first_wait_s
-        ),
+        wait=tenacity.wait_exponential(multiplier=back_off.first_wait_s, max=back_off.longest_wait_s)
+        + tenacity.wait_random(0, back_off.first_wait_s),
         before_sleep=tell,
         sleep=sleep,
         reraise=True,

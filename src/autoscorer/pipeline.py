@@ -14,7 +14,7 @@ from autoscorer.executor.base import AttemptPlan, Executor, RunOutcome, StopReas
 from autoscorer.executor.failures import verdict
 from autoscorer.harvest import Harvest, HarvestPolicy, harvest
 from autoscorer.records import JobFacts
-from autoscorer.scheduler import resolve_limits
+from autoscorer.scheduler import MAX_ATTEMPTS, may_try_again, resolve_limits
 from autoscorer.schemas.envelope import Warning_
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import Result
@@ -89,8 +89,8 @@ class _Job:
 
 def run(context: JobContext, workspace_path: str | Path) -> JobFacts:
     """Run the container of a workspace; its predictions end in `output/`. Raises AutoscorerError."""
-    with _job(context, workspace_path, stage="execution") as job, _attempt(job) as attempt:
-        _execute(job, attempt)
+    with _job(context, workspace_path, stage="execution") as job:
+        _execute_until_judged(job)
         return job.facts
 
 
@@ -108,9 +108,10 @@ def score(
 
 def run_then_score(context: JobContext, workspace_path: str | Path) -> Scored:
     """The whole pipeline on one workspace under one lock. Raises AutoscorerError."""
-    with _job(context, workspace_path, stage="execution") as job, _attempt(job) as attempt:
-        _execute(job, attempt)
-        return _score(job, attempt)
+    with _job(context, workspace_path, stage="execution") as job:
+        _execute_until_judged(job)
+        with _attempt(job) as attempt:
+            return _score(job, attempt)
 
 
 def plan(
@@ -182,12 +183,25 @@ def _fail(job: _Job, error: AutoscorerError) -> AutoscorerError:
 def _attempt(job: _Job) -> Iterator[Attempt]:
     """A folder for this try; removed in the end unless it is to be kept."""
     attempt = job.workspace.new_attempt()
-    job.facts.provenance["attempt"] = attempt.name
     try:
         yield attempt
     finally:
         if not job.context.keep_attempt:
             _discard(job, attempt)
+
+
+def _execute_until_judged(job: _Job) -> None:
+    """Run the program; what failed by the platform's fault is tried again, what it did itself never."""
+    for tries in range(1, MAX_ATTEMPTS + 1):
+        try:
+            with _attempt(job) as attempt:
+                job.facts.provenance["attempt"] = attempt.name
+                _execute(job, attempt)
+            return
+        except AutoscorerError as exc:
+            if not may_try_again(exc, tries=tries):
+                raise
+            job.logger.record("job_retried", {"code": exc.code, "tries": tries}, level="WARNING")
 
 
 def _discard(job: _Job, attempt: Attempt) -> None:

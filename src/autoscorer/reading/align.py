@@ -115,7 +115,12 @@ def _read_reference(content: bytes, reference: Source, wanted: Columns) -> Table
 def _order(truth: Table, delivered: Table) -> list[int]:
     """For each row of the truth the delivered row with the same id."""
     row_of = positions(delivered)
-    check_same_ids(truth.ids, row_of, delivered.source)
+    check_same_ids(
+        truth.ids,
+        row_of,
+        delivered.source,
+        lambda name: (delivered.unit, delivered.places[row_of[name]]),
+    )
     check_texts(delivered)
     return [row_of[name] for name in truth.ids]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from autoscorer.reading.source import Role, Source
 from autoscorer.reading.table import Table
@@ -30,12 +32,16 @@ def positions(table: Table) -> dict[str, int]:
 
 
 def check_same_ids(
-    reference: Collection[str], prediction: Mapping[str, object], source: Source | None
+    reference: Collection[str],
+    prediction: Mapping[str, object],
+    source: Source | None,
+    place: Callable[[str], tuple[str, int]] | None = None,
 ) -> None:
     """Nothing, if both sides have the same ids (both are free of duplicates).
 
     Raises AutoscorerError BAD_FORMAT, blamed on the prediction, with the first ids that are missing
-    and extra, and a hint where two of them differ only in form (``01`` and ``1``).
+    and extra, and a hint where two of them differ only in form (``01`` and ``1``). ``place`` tells where a
+    delivered id stands: ``("line", 7)``.
     """
     missing = [name for name in reference if name not in prediction]
     if not missing and len(prediction) == len(reference):
@@ -44,18 +50,30 @@ def check_same_ids(
     extra = [name for name in prediction if name not in known]
     told = [_told("missing", missing)] if missing else []
     told += [_told("not in the reference", extra)] if extra else []
-    details = {
+    details: dict[str, Any] = {
         "offenders": (missing[:SHOWN_OFFENDERS] + extra[:SHOWN_OFFENDERS])[: 2 * SHOWN_OFFENDERS],
         "missing_count": len(missing),
         "extra_count": len(extra),
         "expected": f"one row for each of the {len(reference)} ids of the reference",
-        "example": "id,label\n" + "".join(f"{name},…\n" for name in itertools.islice(reference, 2)),
+        "example": _example(reference, source),
     }
     name = source.name if source else "the predictions"
+    if extra and place is not None:
+        unit, number = place(extra[0])
+        told[-1] += f" (first in {unit} {number})"
+        details[unit] = number
     message = f"{name}: {'; '.join(told)}{_same_but_for_form(missing, extra)}"
     if source is None:
         raise AutoscorerError("BAD_FORMAT", message, details, cause=Role.PREDICTION)
     raise source.fault("BAD_FORMAT", message, details)
+
+
+def _example(reference: Collection[str], source: Source | None) -> str:
+    """The first rows as the delivered file's format wants them."""
+    names = list(itertools.islice(reference, 2))
+    if source is not None and source.name.endswith(".json"):
+        return json.dumps([{"id": name, "label": "…"} for name in names], ensure_ascii=False)
+    return "id,label\n" + "".join(f"{name},…\n" for name in names)
 
 
 def _told(what: str, names: Sequence[str]) -> str:

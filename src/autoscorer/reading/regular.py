@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from autoscorer.reading.text import BOM
 
-# Fits the cache; and as every window holds a line end, no field reaches the csv module's 131,072 characters.
-WINDOW_BYTES = 65_536
+WINDOW_BYTES = 2**19
+BLOCK_BYTES = 65_536
 _NEWLINE, _COMMA, _DIGIT_ONE = 10, 44, 49
 
 Bytes = NDArray[np.uint8]
@@ -45,9 +45,9 @@ def regular_csv(content: bytes) -> RegularCsv | None:
     if b"\r\n" in content[: content.index(b"\n") + 1]:
         content = content.replace(b"\r\n", b"\n")
     header = _header(content)
-    counts = _count(np.frombuffer(content, dtype=np.uint8))
-    if header is None or counts is None or not _is_utf8(content):
+    if header is None or _has_long_lines(content) or not _is_utf8(content):
         return None
+    counts = _count(np.frombuffer(content, dtype=np.uint8))
     # In two columns, if every row has a second value, that many bytes up to "," are all line ends and commas.
     is_bare = len(header) == 2 and counts.low_bytes == 2 * counts.rows + 1
     if not is_bare and not _is_plain(content, len(header)):
@@ -94,25 +94,31 @@ class _Counts:
     odd_window: int = 0
 
 
-def _count(content: Bytes) -> _Counts | None:
-    """Counts over all bytes, the last of which is a line end; None if a window holds no line end."""
+def _count(content: Bytes) -> _Counts:
+    """Counts over all bytes, the last of which is a line end."""
     counts = _Counts()
+    # Two files are counted at once: large windows and no new memory keep the threads off each other's lock.
+    first, second = (np.empty(WINDOW_BYTES, dtype=np.bool_) for _ in range(2))
     for start in range(0, len(content) - 1, WINDOW_BYTES):
         # One byte more than the window: what follows a line end is the start of a row.
         window = content[start : start + WINDOW_BYTES + 1]
-        ends = window[:-1] == _NEWLINE
-        rows = int(np.count_nonzero(ends))
-        if rows == 0 and len(window) > WINDOW_BYTES:
-            return None
+        ends, other = first[: len(window) - 1], second[: len(window) - 1]
+        rows = int(np.count_nonzero(np.equal(window[:-1], _NEWLINE, out=ends)))
         counts.rows += rows
-        counts.low_bytes += int(np.count_nonzero(window[:-1] <= _COMMA))
+        counts.low_bytes += int(np.count_nonzero(np.less_equal(window[:-1], _COMMA, out=other)))
         # Unsigned: everything below "1" wraps around to the top.
-        ends &= (window[1:] - np.uint8(_DIGIT_ONE)) < 9
-        digit_starts = int(np.count_nonzero(ends))
+        above = np.subtract(window[1:], np.uint8(_DIGIT_ONE), out=other.view(np.uint8))
+        digit_starts = int(np.count_nonzero(np.logical_and(ends, np.less(above, 9, out=other), out=ends)))
         counts.digit_starts += digit_starts
         if digit_starts != rows:
             counts.odd_window = start
     return counts
+
+
+def _has_long_lines(content: bytes) -> bool:
+    """Whether a field may reach the csv module's 131,072 characters: half of that without a line end."""
+    blocks = range(0, len(content) - BLOCK_BYTES, BLOCK_BYTES)
+    return any(content.find(b"\n", start, start + BLOCK_BYTES) < 0 for start in blocks)
 
 
 def _starts_with_integers(content: bytes, counts: _Counts) -> bool:
@@ -127,8 +133,8 @@ def _is_plain(content: bytes, width: int) -> bool:
     if any(byte in content for byte in (b"\r", b'"', b"\0")):
         return False
     seen = 0
-    for start in range(0, len(content), WINDOW_BYTES):
-        window = np.frombuffer(content, np.uint8, min(WINDOW_BYTES, len(content) - start), start)
+    for start in range(0, len(content), BLOCK_BYTES):
+        window = np.frombuffer(content, np.uint8, min(BLOCK_BYTES, len(content) - start), start)
         is_end = window == _NEWLINE
         ends: NDArray[Any] = is_end[is_end | (window == _COMMA)]
         due = ends[(width - 1 - seen) % width :: width]

@@ -19,6 +19,7 @@ from autoscorer.utils.errors import AutoscorerError
 
 JSON_EXAMPLE = '[{"id": "1", "label": "cat"}]'
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_STRING_OR_BARE = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s"{}\[\],:]+')
 # How a csv.Error begins, and what we say instead.
 _CSV_FAULTS = {
     "unexpected end of data": "a quoted field begins here and is never closed",
@@ -29,12 +30,19 @@ _CSV_FAULTS = {
 
 
 class _RejectedError(ValueError):
-    """Raised inside the parser's hooks; becomes an AutoscorerError with the file's name."""
+    """Raised inside the parser's hooks; becomes an AutoscorerError with the file's name and line."""
 
-    def __init__(self, code: str, what: str) -> None:
+    def __init__(self, code: str, what: str, token: str) -> None:
         super().__init__(what)
         self.code = code
         self.what = what
+        self.token = token
+
+    def line(self, text: str) -> int | None:
+        """The line of the first ``token`` outside a string; the parser's hooks are not told where it is."""
+        found = (match.start() for match in _STRING_OR_BARE.finditer(text) if match.group() == self.token)
+        start = next(found, None)
+        return None if start is None else text.count("\n", 0, start) + 1
 
 
 def strict_json(data: bytes, source: Source) -> Any:
@@ -63,7 +71,11 @@ def strict_json(data: bytes, source: Source) -> Any:
         message = f"{source.name} holds half of a surrogate pair (\\ud800–\\udfff)"
         raise source.fault("PARSE_ERROR", message, details) from exc
     except _RejectedError as exc:
-        raise source.fault(exc.code, f"{source.name}: {exc.what}", details) from exc
+        line = exc.line(text)
+        where = f"{source.name}, line {line}" if line else source.name
+        raise source.fault(
+            exc.code, f"{where}: {exc.what}", ({"line": line} if line else {}) | details
+        ) from exc
     except RecursionError as exc:
         raise source.fault("PARSE_ERROR", f"{source.name} is nested too deeply", details) from exc
     return value
@@ -73,25 +85,26 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise _RejectedError("PARSE_ERROR", f"the key {shown(twice)} stands twice in one object")
+        # Which of the file's keys of that name it is, the hook is not told: no line.
+        raise _RejectedError("PARSE_ERROR", f"the key {shown(twice)} stands twice in one object", "")
     return mapping
 
 
 def _no_constant(text: str) -> NoReturn:
-    raise _RejectedError("PARSE_ERROR", f"{text} is not JSON; every number must be finite")
+    raise _RejectedError("PARSE_ERROR", f"{text} is not JSON; every number must be finite", text)
 
 
 def _finite_float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise _RejectedError("BAD_FORMAT", f"the number {shown(text)} is too large for a 64-bit float")
+        raise _RejectedError("BAD_FORMAT", f"the number {shown(text)} is too large for a 64-bit float", text)
     return number
 
 
 def _bounded_int(text: str) -> int:
     # int() is quadratic in the digits; 309 is where a float overflows too.
     if len(text) > 309:
-        raise _RejectedError("BAD_FORMAT", f"the number {shown(text)} is too large for a 64-bit float")
+        raise _RejectedError("BAD_FORMAT", f"the number {shown(text)} is too large for a 64-bit float", text)
     return int(text)
 
 

@@ -34,7 +34,14 @@ from autoscorer.executor.docker.image_manifest import (
     parse_config,
 )
 from autoscorer.executor.docker.inflate import GZIP_MAGIC, READ_BYTES, Meter, PieceReader, inflate
-from autoscorer.executor.docker.tar_stream import BLOCK_BYTES, BrokenTarError, Kind, Member, TarStream
+from autoscorer.executor.docker.tar_stream import (
+    BLOCK_BYTES,
+    CHUNK_BYTES,
+    BrokenTarError,
+    Kind,
+    Member,
+    TarStream,
+)
 from autoscorer.utils.artifacts import open_regular
 from autoscorer.utils.errors import AutoscorerError
 
@@ -65,9 +72,12 @@ class ImageArchive:
         meter = meter or Meter()
         try:
             found = _Members(meter)
-            stream = TarStream(self._source(meter))
+            source = self._source(meter)
+            stream = TarStream(source)
             for member in stream:
                 found.add(member, stream)
+            while source.read(CHUNK_BYTES):  # to the end, where gzip has its check sum
+                pass
             parts = find_parts(list(found.files), found.json)
             return _to_image(found, parts, meter)
         except BrokenTarError as exc:

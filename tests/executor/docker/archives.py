@@ -60,11 +60,11 @@ def docker_members(
     layers: Sequence[bytes] = (LAYER,),
     *,
     tags: Sequence[str] | None = None,
-    config: bytes | None = None,
+    document: bytes | None = None,
     **changes: Any,
 ) -> dict[str, bytes]:
-    """What `docker save` writes, manifest last as engines before 25 do."""
-    config = config or config_of(layers, **changes)
+    """What `docker save` writes, manifest last as engines before 25 do; ``document`` is the config."""
+    config = document or config_of(layers, **changes)
     name = f"{hashlib.sha256(config).hexdigest()}.json"
     paths = {f"{hashlib.sha256(content).hexdigest()}/layer.tar": content for content in layers}
     manifest = [{"Config": name, "RepoTags": list(tags) if tags is not None else None, "Layers": list(paths)}]

@@ -168,7 +168,7 @@ def test_the_oci_part_names_what_is_there(tmp_path: Path) -> None:
 
 def stolen_layers() -> bytes:
     """A config that names layers of which the archive has only the names."""
-    return tar_of(docker_members((b"nothing",), config=config_of((LAYER,))))
+    return tar_of(docker_members((b"nothing",), document=config_of((LAYER,))))
 
 
 def manifest_of(value: Any) -> bytes:
@@ -271,7 +271,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "layers that are not there": (stolen_layers, "not those the image's config names"),
     "a blob of other content": (changed_blob, "SHA-256 that names it"),
     "a config without layers": (
-        lambda: tar_of(docker_members(config=b'{"os":"linux","architecture":"amd64"}')),
+        lambda: tar_of(docker_members(document=b'{"os":"linux","architecture":"amd64"}')),
         "does not name its layers",
     ),
     "a config without architecture": (

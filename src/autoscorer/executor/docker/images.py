@@ -18,11 +18,12 @@ from autoscorer.executor.docker.archive_layout import ArchivedImage
 from autoscorer.executor.docker.client import Engine, engine_errors, engine_text
 from autoscorer.executor.docker.image_archive import ImageArchive, open_archive
 from autoscorer.executor.docker.image_names import ImageName, check_allowed, check_archive_allowed, same_name
-from autoscorer.executor.docker.image_pull import heed, messages, pull
+from autoscorer.executor.docker.image_pull import PULL_BACK_OFF, heed, messages, pull
 from autoscorer.executor.docker.preflight import check_disk, check_gpu_env, check_platform, runnable_image
 from autoscorer.executor.docker.types import EngineFacts, RunnableImage
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
+from autoscorer.utils.retry import BackOff
 
 LOAD_SILENCE_S = 300.0  # a large layer is unpacked without a word
 
@@ -35,8 +36,9 @@ def ensure_image(
     on_event: OnEvent,
     *,
     stop: StopSignal = lambda: None,
+    back_off: BackOff = PULL_BACK_OFF,
 ) -> RunnableImage:
-    """The image ``plan`` names, on the engine and fit to run.
+    """The image ``plan`` names, on the engine and fit to run; a pull has ``back_off``'s budget of its own.
 
     Raises CONFIG_VALIDATION_ERROR (no image name), LIMIT_EXCEEDED (not on the operator's list),
     IMAGE_NOT_PRESENT, IMAGE_INVALID, IMAGE_PULL_FAILED, RESOURCE_UNAVAILABLE, CANCELLED.
@@ -53,7 +55,10 @@ def ensure_image(
         source, found = "archive", _from_archive(engine, name, settings, workspace_dir, on_event)
     heed(stop)
     if found is None:
-        source, seconds = "registry", _pull(engine, name, settings, on_event, stop)
+        if settings.image_pull_policy == "never":
+            raise _not_present(name, "IMAGE_PULL_POLICY is never, so it is not pulled.")
+        source = "registry"
+        seconds = pull(engine, name, settings, on_event=on_event, stop=stop, back_off=back_off)
         found = find_local(engine, name)
     if found is None:
         raise _not_present(name, "The engine does not have it after pulling it.")
@@ -98,12 +103,6 @@ def free_disk_bytes(facts: EngineFacts) -> int | None:
     except OSError:
         return None
     return disk.f_bavail * disk.f_frsize
-
-
-def _pull(engine: Engine, name: ImageName, settings: Settings, on_event: OnEvent, stop: StopSignal) -> float:
-    if settings.image_pull_policy == "never":
-        raise _not_present(name, "IMAGE_PULL_POLICY is never, so it is not pulled.")
-    return pull(engine, name, settings, on_event=on_event, stop=stop)
 
 
 def _from_archive(

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from autoscorer.confine.probes import Diagnosis
 from autoscorer.executor.base import (
     AttemptPlan,
     Executor,
@@ -37,27 +38,29 @@ from autoscorer.executor.docker.logs import AttachedStream, ContainerLog
 from autoscorer.executor.docker.offers import check_gpus, check_network, usable_security_opts
 from autoscorer.executor.docker.outcomes import Measured, ended_outcome, refused_outcome, run_facts
 from autoscorer.executor.docker.output_cap import OutputFolder, make_output
-from autoscorer.executor.docker.planning import NOBODY, Prepared, container_name, container_plan
+from autoscorer.executor.docker.planning import NOBODY, Prepared, container_name, container_plan, owner_labels
 from autoscorer.executor.docker.readable import check_readable, container_user
 from autoscorer.executor.docker.reaper import Journal, Trace, reap, reap_quietly
-from autoscorer.executor.docker.types import RunnableImage
+from autoscorer.executor.docker.types import Binding, RunnableImage
 from autoscorer.executor.docker.usage import UsageMeter
+from autoscorer.executor.docker.user_files import check_user_files
 from autoscorer.executor.docker.waiting import Vigil
 from autoscorer.executor.ownership import Owner, process_is_alive
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 
 JOURNAL = "attempts"
+CHECKED_IMAGES = "checked-images"
 
 
 class _Attempt:
     """What the steps of one attempt leave for each other."""
 
-    def __init__(self, engine: Engine, image: RunnableImage) -> None:
+    def __init__(self, engine: Engine, image: RunnableImage, trace: Trace) -> None:
         self.engine = engine
         self.image = image
+        self.trace = trace
         self.user = container_user()
-        self.trace: Trace
         self.spec_copy: Path
         self.output: OutputFolder
         self.container: Container
@@ -72,41 +75,38 @@ class DockerExecutor(Executor):
 
     name = "docker"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, also_shown: tuple[Binding, ...] = ()) -> None:
+        """``also_shown`` is mounted besides the workspace; no job has any."""
         self._settings = settings
+        self._also_shown = also_shown
         self._journal = Journal(settings.data_dir / JOURNAL)
         self._attempts: dict[Path, _Attempt] = {}
 
     def prepare(self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent) -> None:
         check_command(plan, may_be_empty=True)
         check_readable(plan.input_dir, container_user())
-        engine = connect(self._settings)
+        engine, trace = connect(self._settings), self._new_trace(plan)
         try:
             # A connection of its own for every call: see `waiting.Vigil`.
             engine.api.headers["Connection"] = "close"
             reap_quietly(engine, self._journal, process_is_alive, engine_host=self._settings.docker_host)
+            self._journal.write(trace)  # from here on, a kill leaves something that is known
             check_gpus(plan.limits.gpus, engine.facts())
             check_network(plan.network, engine)
             workspace_dir = plan.spec_path.parent
             image = ensure_image(engine, plan, self._settings, workspace_dir, on_event, stop=stop)
         except BaseException:
+            self._journal.cross_out(trace.name)
             engine.close()
             raise
-        self._attempts[plan.attempt_dir] = _Attempt(engine, image)
+        self._attempts[plan.attempt_dir] = _Attempt(engine, image, trace)
 
     def stage_in(self, plan: AttemptPlan) -> None:
-        attempt, nonce = self._attempts[plan.attempt_dir], secrets.token_hex(16)
-        attempt.trace = Trace(
-            name=container_name(plan, nonce),
-            owner=Owner.this_process(),
-            folder=plan.attempt_dir,
-            engine=self._settings.docker_host,
-        )
-        self._journal.write(attempt.trace)
+        attempt = self._attempts[plan.attempt_dir]
         plan.attempt_dir.mkdir(parents=True, exist_ok=True)
         plan.attempt_dir.chmod(0o700)
         plan.logs_dir.mkdir(parents=True, exist_ok=True)
-        attempt.spec_copy = plan.attempt_dir / f"meta-{nonce}.json"
+        attempt.spec_copy = plan.attempt_dir / f"meta-{secrets.token_hex(16)}.json"
         shutil.copyfile(plan.spec_path, attempt.spec_copy)
         attempt.spec_copy.chmod(0o644)
         may_mount = os.geteuid() == 0 and attempt.engine.facts().local
@@ -114,6 +114,13 @@ class DockerExecutor(Executor):
 
     def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
         attempt = self._attempts[plan.attempt_dir]
+        check_user_files(
+            attempt.engine,
+            attempt.image.image_id,
+            name=attempt.trace.name,
+            labels=owner_labels(plan, name=attempt.trace.name, owner=str(attempt.trace.owner)),
+            checked=self._settings.data_dir / CHECKED_IMAGES,
+        )
         attempt.log = ContainerLog(plan.logs_dir / "container.log", plan.limits.log_bytes)
         try:
             self._start(plan, attempt, init=True)
@@ -153,7 +160,8 @@ class DockerExecutor(Executor):
             end = vigil.watch(checks, at_once=(StopReason.OUTPUT_LIMIT,))
         finally:
             attempt.stream = vigil.stream
-        attempt.container.remove()
+        if end.gap is None:
+            attempt.container.remove()
         measured = Measured(
             peak_memory_bytes=meter.peak_memory_bytes if meter else None,
             cpu_seconds=meter.cpu_seconds if meter else None,
@@ -191,6 +199,14 @@ class DockerExecutor(Executor):
         with connect(self._settings) as engine:
             return reap(engine, self._journal, is_alive, engine_host=self._settings.docker_host)
 
+    def _new_trace(self, plan: AttemptPlan) -> Trace:
+        return Trace(
+            name=container_name(plan, secrets.token_hex(16)),
+            owner=Owner.this_process(),
+            folder=plan.attempt_dir,
+            engine=self._settings.docker_host,
+        )
+
     def _start(self, plan: AttemptPlan, attempt: _Attempt, *, init: bool) -> None:
         """Create, attach, start. Raises LookupError when the engine has no docker-init."""
         try:
@@ -227,6 +243,7 @@ class DockerExecutor(Executor):
             user=attempt.user,
             security_opts=usable_security_opts(self._settings.security_opts, facts),
         )
+        body = replace(body, bindings=(*body.bindings, *self._also_shown))
         return Container.create(attempt.engine, body, init=init)
 
     def _report(self, plan: AttemptPlan, attempt: _Attempt) -> Isolation:
@@ -282,3 +299,10 @@ def _not_shared() -> AutoscorerError:
 def make_executor(settings: Settings, isolation: str) -> Executor:
     """This backend, as the composition root makes it; a container is a container in every mode."""
     return DockerExecutor(settings)
+
+
+def diagnose(settings: Settings) -> Diagnosis:
+    """What the engine at DOCKER_HOST enforces, tried in containers of its own."""
+    from autoscorer.executor.docker.probes import diagnose_engine
+
+    return diagnose_engine(settings)

@@ -17,6 +17,7 @@ from autoscorer.utils.config import Config, Settings
 from autoscorer.utils.errors import AutoscorerError
 from tests.executor.attempts import eventually, make_plan
 
+MIB = 2**20
 BUSYBOX = "autoscorer-test/busybox:1"
 
 

@@ -24,7 +24,8 @@ say uid "$(id -u)"; say gid "$(id -g)"; say hostname "$(hostname)"; say director
 say init "$(tr '\0' ' ' < /proc/1/cmdline | cut -d' ' -f1)"
 say interfaces "$(sed -n 's/^ *\([^:]*\):.*/\1/p' /proc/net/dev | sort | xargs)"
 say routes "$(tail -n +2 /proc/net/route | wc -l)"
-say open_files "$(ulimit -n)"; say core_bytes "$(ulimit -c)"; say oom_score_adj "$(cat /proc/self/oom_score_adj)"
+say open_files "$(ulimit -n)"; say core_bytes "$(ulimit -c)"
+say oom_score_adj "$(cat /proc/self/oom_score_adj)"
 group() { cat "/sys/fs/cgroup/$1" 2>/dev/null || cat "/sys/fs/cgroup/$2"; }
 say memory_bytes "$(group memory/memory.limit_in_bytes memory.max)"
 say processes "$(group pids/pids.max pids.max)"

@@ -19,11 +19,12 @@ from autoscorer.utils.errors import AutoscorerError
 Signal = Literal["SIGTERM", "SIGKILL"]
 
 ASK_TIMEOUT_S = 5.0
-REMOVE_TIMEOUT_S = 20.0
-REMOVE_TRIES = 4
-RETRY_PAUSE_S = 0.25
+REMOVE_TIMEOUT_S = 10.0
+REMOVE_TRIES = 7
+RETRY_PAUSE_S = 0.25  # and more each time: five seconds in all
 # What an engine says of a start that failed for what the image holds, where we mount or run.
 _IMAGES_FAULT = ("to rootfs", "chdir to cwd", "unable to find", "mountpoint", "argument list too long")
+_WORKING_FOLDER_FAULT = ("not a directory", "too many links")  # at create: /workspace of the image
 _NO_INIT = "docker-init"
 
 
@@ -37,6 +38,13 @@ class EngineSilentError(Exception):
     def __init__(self, *, hung: bool) -> None:
         super().__init__("hung" if hung else "gone")
         self.hung = hung
+
+
+class EngineRefusedError(EngineSilentError):
+    """An answer, and no use: the engine is there and cannot do it now."""
+
+    def __init__(self) -> None:
+        super().__init__(hung=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +88,8 @@ class Container:
             said = str(exc.details.get("engine", ""))
             if exc.code == "CONTAINER_CREATE_FAILED" and "bind source path does not exist" in said:
                 raise BindSourceMissingError from exc
+            if any(part in said for part in _WORKING_FOLDER_FAULT):
+                raise _images_fault(exc) from exc
             raise
         return cls(engine, str(made["Id"]), tuple(made.get("Warnings") or ()), init=init)
 
@@ -108,8 +118,7 @@ class Container:
             if refused is not None:
                 return refused
             if any(part in said for part in _IMAGES_FAULT):
-                message = "The container could not be set up on this image."
-                raise AutoscorerError("IMAGE_INVALID", message, exc.details) from exc
+                raise _images_fault(exc) from exc
             raise
         return None
 
@@ -157,6 +166,11 @@ class Container:
         return remove_container(self._engine, self.container_id)
 
 
+def _images_fault(error: AutoscorerError) -> AutoscorerError:
+    message = "The container could not be set up on this image."
+    return AutoscorerError("IMAGE_INVALID", message, error.details)
+
+
 def remove_container(engine: Engine, name: str) -> bool:
     """Kill and remove it with its volumes; whether it is gone. One that is gone already is no error."""
     for attempt in range(REMOVE_TRIES):
@@ -169,6 +183,8 @@ def remove_container(engine: Engine, name: str) -> bool:
                 response = engine.api._delete(url, params=params, timeout=REMOVE_TIMEOUT_S)
                 engine.api._raise_for_status(response)
             return True
+        except EngineRefusedError:
+            continue  # a removal is under way already, or a mount is busy for a moment
         except EngineSilentError as exc:
             if exc.hung:
                 return False
@@ -194,7 +210,7 @@ def _asking(fine: tuple[int, ...] = ()) -> Iterator[None]:
             return
         if status == http.HTTPStatus.NOT_FOUND:
             raise LookupError(engine_text(str(exc))) from exc
-        raise EngineSilentError(hung=True) from exc  # it is there, and has no answer to the question
+        raise EngineRefusedError from exc
     except (OSError, TransportError) as exc:
         timeouts = (Timeout, TransportTimeout, TimeoutError)
         hung = isinstance(exc, timeouts) or any(isinstance(inner, timeouts) for inner in exc.args)

@@ -36,6 +36,16 @@ def container_name(plan: AttemptPlan, nonce: str) -> str:
     return f"autoscorer-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
+def owner_labels(plan: AttemptPlan, *, name: str, owner: str) -> dict[str, str]:
+    """How a killed run's container is found again."""
+    return {
+        LABEL_NAME: name,
+        LABEL_OWNER: owner,
+        LABEL_JOB: plan.job_id,
+        LABEL_FOLDER: str(plan.attempt_dir),
+    }
+
+
 def container_plan(
     plan: AttemptPlan,
     image: RunnableImage,
@@ -45,16 +55,11 @@ def container_plan(
     user: str,
     security_opts: tuple[str, ...],
 ) -> ContainerPlan:
-    """``owner`` and the labels are how a killed run's container is found again."""
+    """``owner`` is written on it, ``user`` is whom it runs as."""
     limits = plan.limits
     return ContainerPlan(
         name=prepared.name,
-        labels={
-            LABEL_NAME: prepared.name,
-            LABEL_OWNER: owner,
-            LABEL_JOB: plan.job_id,
-            LABEL_FOLDER: str(plan.attempt_dir),
-        },
+        labels=owner_labels(plan, name=prepared.name, owner=owner),
         image=image,
         command=plan.command,
         env=_env(plan.env, image.env),

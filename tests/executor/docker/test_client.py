@@ -107,6 +107,7 @@ def test_an_engine_that_refuses_our_version_is_named(tmp_path: Path) -> None:
     assert "DOCKER_API_VERSION" in caught.value.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drip", [b"", b"H"])
 def test_an_engine_that_hangs_does_not_hang_us(drip: bytes, tmp_path: Path) -> None:
     with silent_engine(tmp_path / "s", drip=drip):

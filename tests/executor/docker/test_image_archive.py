@@ -310,6 +310,7 @@ def test_too_many_members_are_refused(tmp_path: Path) -> None:
     assert "members" in refusal(put_archive(tmp_path, tar_of(members))).message
 
 
+@pytest.mark.slow
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     zeros = b"".join(gzip_of_zeros(2**28))
     (tmp_path / "image.tar.gz").write_bytes(zeros)
@@ -363,6 +364,7 @@ def huge_extension(kind: bytes, size: int) -> Iterator[bytes]:
     yield packer.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_a_huge_header_does_not_fill_memory(kind: bytes, tmp_path: Path) -> None:
     packed = b"".join(huge_extension(kind, 2**26))

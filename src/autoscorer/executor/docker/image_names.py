@@ -103,9 +103,22 @@ def is_listed(pattern_list: Iterable[str], *forms: str) -> bool:
 
 def _matches(pattern: str, form: str) -> bool:
     if "*" in pattern:
-        return re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), form) is not None
+        return _like(pattern.split("*"), form)
     named = _parsed(pattern)
-    return form in ((str(named), named.full) if named and not _DIGEST.fullmatch(pattern) else (pattern,))
+    return form in ((str(named), named.full) if named else (pattern,))
+
+
+def _like(parts: list[str], form: str) -> bool:
+    """Whether ``form`` is the parts in order with any text between; linear, where a regex is exponential."""
+    first, *middle, last = parts
+    if not (form.startswith(first) and form.endswith(last) and len(form) >= len(first) + len(last)):
+        return False
+    rest = form[len(first) : len(form) - len(last)]
+    for part in middle:
+        _, found, rest = rest.partition(part) if part else ("", "*", rest)
+        if not found:
+            return False
+    return True
 
 
 def check_allowed(name: ImageName, allowlist: tuple[str, ...] | None) -> None:

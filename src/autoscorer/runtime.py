@@ -20,6 +20,9 @@ from autoscorer.utils.config import Config, Settings
 from autoscorer.utils.errors import AutoscorerError
 
 if TYPE_CHECKING:  # to score one file against another, none of these is needed
+    from types import ModuleType
+
+    from autoscorer.confine.probes import Diagnosis
     from autoscorer.executor.base import Executor, StopSignal
     from autoscorer.pipeline import JobContext
     from autoscorer.records import JobFacts
@@ -43,13 +46,31 @@ def make_executor(backend: str, settings: Settings, isolation: Isolation = "hard
 
     placed = on_a_node(settings)
     name = choose_backend(backend, lambda: _engine_answers(placed))
+    made: Executor = _backend_module(name).make_executor(placed, isolation)
+    return made
+
+
+def diagnose(backend: str, settings: Settings) -> Diagnosis:
+    """What ``backend`` enforces here, tried. ``auto`` is Docker where an engine answers, else local:
+    nothing is run for anybody, so here it may fall back.
+
+    Raises AutoscorerError RESOURCE_UNAVAILABLE: no engine answers, or the backend's extra is missing.
+    """
+    from autoscorer.scheduler import on_a_node
+
+    placed = on_a_node(settings)
+    if backend == "auto":
+        backend = "docker" if _engine_answers(placed) else "local"
+    found: Diagnosis = _backend_module(backend).diagnose(placed)
+    return found
+
+
+def _backend_module(name: str) -> ModuleType:
     try:
-        module = importlib.import_module(f"autoscorer.executor.{name}{_SUFFIX}")
+        return importlib.import_module(f"autoscorer.executor.{name}{_SUFFIX}")
     except ModuleNotFoundError as exc:
         message = f"the {name} backend needs `pip install 'autoscorer[{name}]'`"
         raise AutoscorerError("RESOURCE_UNAVAILABLE", message, {"missing": exc.name}) from exc
-    made: Executor = module.make_executor(placed, isolation)
-    return made
 
 
 def _engine_answers(settings: Settings) -> bool:

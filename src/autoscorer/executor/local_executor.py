@@ -10,6 +10,7 @@ from typing import Any, Literal
 from autoscorer.confine.bubblewrap import Sandbox, usable_bubblewrap
 from autoscorer.confine.caps import Caps
 from autoscorer.confine.plain import plain_command
+from autoscorer.confine.probes import Diagnosis
 from autoscorer.confine.properties import describe
 from autoscorer.confine.spawn import Confined, Ended
 from autoscorer.confine.view import View
@@ -186,3 +187,11 @@ def _caps(limits: Limits) -> Caps:
 def make_executor(settings: Settings, isolation: IsolationMode) -> Executor:
     """This backend, as the composition root makes it."""
     return LocalExecutor(isolation)
+
+
+def diagnose(settings: Settings) -> Diagnosis:
+    """What the sandbox enforces on this machine."""
+    from autoscorer.confine.properties import UNENFORCED
+    from autoscorer.confine.sandbox_probes import probe_isolation
+
+    return Diagnosis(backend="local", probes=tuple(probe_isolation()), never_enforced=UNENFORCED)

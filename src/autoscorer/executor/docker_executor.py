@@ -7,7 +7,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,30 +85,30 @@ class DockerExecutor(Executor):
     def prepare(self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent) -> None:
         check_command(plan, may_be_empty=True)
         check_readable(plan.input_dir, container_user())
-        engine, trace = connect(self._settings), self._new_trace(plan)
-        try:
+        with ExitStack() as undo:
+            engine = undo.enter_context(connect(self._settings))
             # A connection of its own for every call: see `waiting.Vigil`.
             engine.api.headers["Connection"] = "close"
+            trace = self._new_trace(plan)
+            self._journal.write(trace)
+            undo.callback(self._journal.cross_out, trace.name)
             reap_quietly(engine, self._journal, process_is_alive, engine_host=self._settings.docker_host)
-            self._journal.write(trace)  # from here on, a kill leaves something that is known
             check_gpus(plan.limits.gpus, engine.facts())
             check_network(plan.network, engine)
             workspace_dir = plan.spec_path.parent
             image = ensure_image(engine, plan, self._settings, workspace_dir, on_event, stop=stop)
-        except BaseException:
-            self._journal.cross_out(trace.name)
-            engine.close()
-            raise
-        self._attempts[plan.attempt_dir] = _Attempt(engine, image, trace)
+            self._attempts[plan.attempt_dir] = _Attempt(engine, image, trace)
+            undo.pop_all()
 
     def stage_in(self, plan: AttemptPlan) -> None:
         attempt = self._attempts[plan.attempt_dir]
         plan.attempt_dir.mkdir(parents=True, exist_ok=True)
         plan.attempt_dir.chmod(0o700)
         plan.logs_dir.mkdir(parents=True, exist_ok=True)
-        attempt.spec_copy = plan.attempt_dir / f"meta-{secrets.token_hex(16)}.json"
-        shutil.copyfile(plan.spec_path, attempt.spec_copy)
-        attempt.spec_copy.chmod(0o644)
+        spec_copy = plan.attempt_dir / f"meta-{secrets.token_hex(16)}.json"
+        shutil.copyfile(plan.spec_path, spec_copy)
+        attempt.spec_copy = spec_copy
+        spec_copy.chmod(0o644)
         may_mount = os.geteuid() == 0 and attempt.engine.facts().local
         attempt.output = make_output(plan, capped=may_mount)
 
@@ -259,8 +259,6 @@ class DockerExecutor(Executor):
 
     def _leave_nothing(self, attempt: _Attempt) -> None:
         """What cannot be removed now is written down, for the next run or `autoscorer clean`."""
-        if not hasattr(attempt, "trace"):
-            return
         gone = remove_container(attempt.engine, attempt.trace.name)
         try:
             if hasattr(attempt, "output"):

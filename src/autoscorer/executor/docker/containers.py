@@ -125,6 +125,8 @@ class Container:
     def _refusal(self, said: str) -> StartRefused | None:
         if "OOM-killed" in said:  # so little memory that not even the first process came up
             return StartRefused(exit_code=128 + signal.SIGKILL, reason=said)
+        if self.init:
+            return None  # docker-init, the engine's own, finds an absent command; a refusal is the engine's
         try:
             exit_code = self.state().exit_code
         except (EngineSilentError, LookupError):
@@ -171,9 +173,9 @@ def _images_fault(error: AutoscorerError) -> AutoscorerError:
     return AutoscorerError("IMAGE_INVALID", message, error.details)
 
 
-def remove_container(engine: Engine, name: str) -> bool:
+def remove_container(engine: Engine, name: str, *, tries: int = REMOVE_TRIES) -> bool:
     """Kill and remove it with its volumes; whether it is gone. One that is gone already is no error."""
-    for attempt in range(REMOVE_TRIES):
+    for attempt in range(tries):
         if attempt:
             time.sleep(RETRY_PAUSE_S * attempt)
         try:

@@ -6,6 +6,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Tests run side by side; benchmarks never do.
 WORKERS ?= $(shell nproc)
+# A temporary folder of its own: pytest's shared one is cleaned up by every other run on the machine.
+PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(BIN)/pytest -n $(WORKERS) --basetemp "$$folder/t"
 
 .PHONY: help install demo test check lint unit reliability bench docs constraints clean
 
@@ -32,7 +34,7 @@ demo: .venv/.core ## Score an example: run a program in the sandbox, compare wit
 
 test: .venv/.dev ## Run every test, bringing up what they need
 	@scripts/test-services
-	@$(BIN)/pytest -n $(WORKERS) -m 'not long'
+	@$(PYTEST) -m 'not long'
 
 check: .venv/.dev lint unit ## Lint, types, import rules and the quick tests; under a minute
 
@@ -43,7 +45,7 @@ lint: .venv/.dev
 	@$(BIN)/lint-imports --no-logo
 
 unit: .venv/.dev
-	@$(BIN)/pytest -n $(WORKERS) -m 'not slow and not sandbox and not docker'
+	@$(PYTEST) -m 'not slow and not sandbox and not docker'
 
 reliability: .venv/.dev ## Try every attack and fault on a real engine and write docs/RELIABILITY.md
 	@scripts/test-services

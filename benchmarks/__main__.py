@@ -15,8 +15,8 @@ from benchmarks.harness import Row
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "BENCHMARKS.md"
 
 
-def main(names: Sequence[str]) -> int:
-    """0, or 1 when an aim was missed."""
+def main(names: Sequence[str]) -> None:
+    """Measure and write the page. An aim that is missed stands in the page; it is no failure."""
     rows = []
     for row in measured(names):
         print(report.line(row), end="", flush=True)
@@ -24,7 +24,6 @@ def main(names: Sequence[str]) -> int:
     if not names:
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(report.page(rows), encoding="utf-8")
-    return 0 if all(row.is_met for row in rows) else 1
 
 
 def measured(names: Sequence[str]) -> Iterator[Row]:
@@ -38,4 +37,4 @@ def measured(names: Sequence[str]) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

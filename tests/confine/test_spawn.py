@@ -55,7 +55,9 @@ def test_a_program_gets_no_descriptor_of_ours(tmp_path: Path) -> None:
 def test_a_program_starts_with_the_usual_signals_and_no_input(tmp_path: Path) -> None:
     run(tmp_path, "sh", "-c", "grep -E 'SigIgn|NoNewPrivs' /proc/self/status; cat")
     words = (tmp_path / "log").read_text().split()
-    assert words == ["SigIgn:", "0" * 16, "NoNewPrivs:", "1"]
+    # 32 and 33 are glibc's own: its posix_spawn (GNU make uses it) leaves them ignored in what it starts.
+    assert int(words[1], 16) & ~(0b11 << 31) == 0
+    assert words[2:] == ["NoNewPrivs:", "1"]
 
 
 def test_one_file_has_a_limit_and_no_core_is_dumped(tmp_path: Path) -> None:

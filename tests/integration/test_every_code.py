@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -215,10 +216,9 @@ def _(make: MakeWorkspace, _tmp: Path) -> dict[str, Any]:
 
 
 def scored_by(act: Callable[[], Any], workspace: Path) -> dict[str, Any]:
-    """The error of a scorer of the organiser's own, registered for this call."""
+    """The error of a scorer of the organiser's own, registered for this call alone."""
 
-    @registry.register("organisers_own")
-    class _Own(autoscorer.BaseScorer):
+    class Own(autoscorer.BaseScorer):
         name = "organisers_own"
         version = "1"
 
@@ -226,8 +226,10 @@ def scored_by(act: Callable[[], Any], workspace: Path) -> dict[str, Any]:
             returned: autoscorer.Result = act()
             return returned
 
-    with pytest.raises(AutoscorerError) as caught:
-        autoscorer.score(workspace, scorer="organisers_own")
+    with patch.dict(registry._scorers):
+        registry.register("organisers_own")(Own)
+        with pytest.raises(AutoscorerError) as caught:
+            autoscorer.score(workspace, scorer="organisers_own")
     stored: dict[str, Any] = json.loads((workspace / "output" / "result.json").read_bytes())
     assert stored["error"]["code"] == caught.value.code
     error: dict[str, Any] = stored["error"]

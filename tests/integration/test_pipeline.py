@@ -298,3 +298,29 @@ def test_a_full_disk_is_the_platforms_fault_and_gives_no_score(make_workspace: M
         assert call("score", small / "ws").exit_code == 0, "control: with room it scores"
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+@pytest.mark.parametrize("name", ["regression", "detection"])
+def test_one_digest_whatever_the_order_of_rows_and_boxes(tmp_path: Path, name: str) -> None:
+    workspace = tmp_path / name
+    shutil.copytree(ROOT / "examples" / name, workspace, ignore=shutil.ignore_patterns("output", "logs"))
+    call("run", workspace, "--backend", "local")
+    (delivered,) = (workspace / "output").glob("pred.*")
+    text = delivered.read_text()
+    digests, contents = set(), set()
+    generator = random.Random(2)
+    for number in range(6):
+        if name == "detection":
+            boxes = json.loads(text)
+            assert len({box["score"] for box in boxes}) == len(boxes), "ties go by file order"
+            generator.shuffle(boxes)
+            delivered.write_text(json.dumps(boxes))
+        else:
+            header, *rows = text.splitlines()
+            generator.shuffle(rows)
+            delivered.write_text("\n".join([header, *rows, ""]))
+        contents.add(delivered.read_bytes())
+        called = call("score", workspace, env={"POLARS_MAX_THREADS": str(number % 2 + 1)})
+        digests.add(called.answer["data"]["result"]["versioning"]["score_digest"])
+    assert len(contents) > 1
+    assert len(digests) == 1

@@ -9,6 +9,8 @@ from autoscorer.commands._frame import Answer, Frame, parse_choice
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import RenderableType
+
     from autoscorer.executor.base import Executor
     from autoscorer.pipeline import JobContext, Scored
     from autoscorer.scheduler import Isolation
@@ -49,7 +51,10 @@ def scored_answer(scored: Scored) -> Answer:
 
 def result_answer(result: Result, where: str, warnings: Sequence[Warning_] = ()) -> Answer:
     """The answer of a scoring; ``where`` is the path of result.json, empty if none was written."""
-    from autoscorer.commands._panels import result_panel
 
-    data = {"result": result.to_json(), "result_path": where or None}
-    return Answer(data, lambda: result_panel(result, where), warnings)
+    def panel() -> RenderableType:
+        from autoscorer.commands._panels import result_panel  # rich: 30 ms that a pipe need not wait for
+
+        return result_panel(result, where)
+
+    return Answer({"result": result.to_json(), "result_path": where or None}, panel, warnings)

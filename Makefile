@@ -19,7 +19,7 @@ help: ## Show the targets
 
 .venv/.core: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing AutoScorer into .venv …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
 	@touch $@
 
 .venv/.dev: .venv/.core

@@ -87,12 +87,12 @@ def test_what_stands_where_we_mount_is_the_participants_fault(
     tmp_path: Path, make_image: MakeImage, planted: tarfile.TarInfo
 ) -> None:
     try:
-        ran = run_container(container_plan(tmp_path, "exit 3", image=make_image(planted)))
+        error = run_container(container_plan(tmp_path, "exit 3", image=make_image(planted))).error
     except AutoscorerError as exc:
-        assert (exc.code, exc.blame) == ("IMAGE_INVALID", "participant")
-    else:
-        assert ran.error is not None
-        assert ran.error.blame == "participant"
+        error = exc
+    assert error is not None
+    assert error.code in ("IMAGE_INVALID", "CONTAINER_EXIT_NONZERO")
+    assert error.blame == "participant"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import tempfile
@@ -42,7 +43,7 @@ def collected(pieces: list[bytes], *, max_bytes: int = MIB) -> tuple[bytes, str,
 def test_where_the_stream_is_cut_changes_nothing(parts: list[tuple[int, bytes]], cuts: list[int]) -> None:
     stream = packed(parts)
     places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-    pieces = [stream[start:end] for start, end in zip(places, places[1:], strict=False)]
+    pieces = [stream[start:end] for start, end in itertools.pairwise(places)]
     log, _, dropped = collected(pieces)
     assert log == b"".join(content for _, content in parts)
     assert dropped == 0
@@ -65,7 +66,7 @@ def test_a_line_of_a_hundred_megabytes_takes_no_memory() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = ContainerLog(Path(folder) / "log", MIB)
         stream = AttachedStream(ours)
-        engines.setblocking(False)
+        engines.settimeout(0)
         engines.send(frame)
         sent = 0
         tracemalloc.start()

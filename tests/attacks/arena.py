@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -73,14 +72,17 @@ class Arena:
         path.mkdir(parents=True)
         return path
 
-    def settings(self, changes: Mapping[str, str]) -> Config:
-        """The operator's configuration: this engine, our folders, nothing of the environment."""
-        own = {
+    def variables(self) -> dict[str, str]:
+        """The operator's configuration: this engine and our folders."""
+        return {
             "DOCKER_HOST": self.host,
             "DATA_DIR": str(self.root / "data"),
             "LOG_DIR": str(self.root / "log"),
         }
-        return Config(self.root / "none.yaml", environ={**own, **changes})
+
+    def settings(self, changes: Mapping[str, str]) -> Config:
+        """That configuration and these changes, nothing of the environment."""
+        return Config(self.root / "none.yaml", environ={**self.variables(), **changes})
 
     def workspace(self, attack: Attack, *, job_id: str | None = None) -> Path:
         """A workspace whose container runs the attack's program, with a truth it must not see."""
@@ -107,7 +109,7 @@ class Arena:
     def run(self, attack: Attack, *, workspace: Path | None = None) -> Contained:
         """Run it as `autoscorer run WS --backend docker` does."""
         workspace = workspace or self.workspace(attack)
-        spec = json.loads((workspace / "meta.json").read_bytes())
+        spec = read_spec(workspace)
         context = job_context(self.settings(attack.settings).settings, backend="docker")
         since, error = time.time(), None
         try:
@@ -201,5 +203,14 @@ def naive_harvest(source: Path, target: Path) -> str | None:
     return None if done.returncode == 0 else done.stderr.strip()[-300:]
 
 
-def connect(host: str) -> Any:
-    return docker.DockerClient(base_url=host, timeout=60)
+def connect(host: str, *, timeout_s: float = 60) -> Any:
+    return docker.DockerClient(base_url=host, timeout=timeout_s, version="1.41")
+
+
+def read_spec(workspace: Path) -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads((workspace / "meta.json").read_bytes())
+    return spec
+
+
+def job_id_of(workspace: Path) -> str:
+    return str(read_spec(workspace)["job_id"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ import pytest
 
 from tests.attacks.arena import Arena, connect
 from tests.attacks.images import Images
+from tests.attacks.leftovers import mounts_below
+from tests.attacks.proxy import Proxy, proxy
 from tests.attacks.record import Record
 
 
@@ -34,10 +39,34 @@ def images(engine: Any) -> Iterator[Images]:
 
 
 @pytest.fixture
-def arena(engine: Any, host: str, images: Images, tmp_path: Path) -> Arena:
-    return Arena(engine=engine, host=host, root=tmp_path, images=images)
+def arena(engine: Any, host: str, images: Images, tmp_path: Path) -> Iterator[Arena]:
+    yield Arena(engine=engine, host=host, root=tmp_path, images=images)
+    unmount_below(tmp_path)
 
 
 @pytest.fixture
 def record(record_property: Callable[[str, object], None]) -> Record:
     return Record(record_property)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder with a path short enough for a socket's name."""
+    folder = Path(tempfile.mkdtemp(prefix="autoscorer-"))
+    yield folder
+    unmount_below(folder)  # an engine that was killed leaves its data folder mounted
+    shutil.rmtree(folder)
+
+
+def unmount_below(folder: Path) -> None:
+    """What a test that failed has left there must not make the clean-up fail too."""
+    for target in mounts_below(folder):
+        subprocess.run(["umount", "-l", target], check=True)
+
+
+@pytest.fixture
+def between(arena: Arena, short_path: Path) -> Iterator[Proxy]:
+    """A proxy that the arena's jobs go through."""
+    with proxy(short_path, arena.host) as state:
+        arena.host = state.host
+        yield state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ def left_behind(engine: Any, workspace: Path, job_id: str, *, since: float) -> l
         *(f"volume {name}" for name in volumes_of(engine, job_id, since=since)),
         *(f"mount {target}" for target in mounts_below(workspace)),
         *(f"loop device {device}" for device in loop_devices_below(workspace)),
-        *(f"folder {path.name}" for path in attempts_of(workspace)),
+        *(f"folder {path.name} with {sorted(os.listdir(path))}" for path in attempts_of(workspace)),
     ]
 
 

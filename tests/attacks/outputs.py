@@ -98,7 +98,7 @@ ATTACKS = [
     attack("name that is no UTF-8", 'open(b"output/\\xff\\xfe.csv", "w").write("x")', takes_any),
     attack(
         "planted result.json",
-        'open("output/result.json", "w").write("planted: score 1.0"); open("output/pred.csv", "w").write("x")',
+        'open("output/result.json", "w").write("planted: 1.0"); open("output/pred.csv", "w").write("x")',
         plants_a_result,
         None,
     ),

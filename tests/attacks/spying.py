@@ -1,4 +1,4 @@
-"""Attacks by looking around: the truth, the platform's secrets, the engine's socket, the kernel, the network."""
+"""Attacks by looking around: truth, secrets, the engine's socket, the kernel, the network."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import replace
 from docker.types import Mount
 
 from tests.attacks.arena import Arena
-from tests.executor.attempts import eventually
 from tests.attacks.case import PYTHON, TRUTH, Attack, Plain, Seen
+from tests.executor.attempts import eventually
 
 # The needle comes in two halves, so that the program does not find its own command line.
 HUNT = """
@@ -66,7 +66,8 @@ for top in ("/proc", "/sys"):
 READ_THE_KERNEL = """
 import os
 for path in ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/kallsyms",
-             "/sys/firmware/dmi/tables/DMI", "/sys/kernel/debug/sched/debug", "/dev/mem", "/dev/kmsg", "/dev/vda"):
+             "/dev/mem", "/sys/firmware/dmi/tables/DMI", "/sys/kernel/debug/sched/debug", "/dev/kmsg",
+             "/dev/vda"):
     try:
         with open(path, "rb") as file: content = file.read(2**16)
     except OSError: continue
@@ -123,19 +124,23 @@ LISTEN = """
 import selectors, socket, subprocess
 subprocess.run(["ip", "addr", "add", "169.254.169.254/32", "dev", "lo"], check=True)
 selector = selectors.DefaultSelector()
-for kind, address, port in ((1, "127.0.0.1", 8080), (2, "127.0.0.1", 9090), (2, "127.0.0.1", 53), (1, "169.254.169.254", 80)):
+local, metadata = "127.0.0.1", "169.254.169.254"
+for kind, address, port in ((1, local, 8080), (2, local, 9090), (2, local, 53), (1, metadata, 80)):
     listener = socket.socket(socket.AF_INET, kind); listener.bind((address, port))
     if kind == 1: listener.listen()
     selector.register(listener, selectors.EVENT_READ)
 print("ready", flush=True)
 while True:
     for key, _ in selector.select():
-        if key.fileobj.type == socket.SOCK_STREAM: client, _ = key.fileobj.accept(); client.sendall(b"secret"); client.close()
-        else: key.fileobj.sendto(b"secret", key.fileobj.recvfrom(999)[1])
+        listener = key.fileobj
+        if listener.type == socket.SOCK_STREAM:
+            with listener.accept()[0] as client: client.sendall(b"secret")
+        else: listener.sendto(b"secret", listener.recvfrom(999)[1])
 """
 CALL_THE_HOST = """
 import os, socket
-for family, address in ((socket.AF_INET, ("127.0.0.1", int(os.environ["PORT"]))), (socket.AF_UNIX, "\\0" + os.environ["NAME"])):
+loopback, abstract = ("127.0.0.1", int(os.environ["PORT"])), "\\0" + os.environ["NAME"]
+for family, address in ((socket.AF_INET, loopback), (socket.AF_UNIX, abstract)):
     try:
         with socket.socket(family) as client: client.settimeout(1); client.connect(address)
         print("WON", family.name, flush=True)

@@ -1,4 +1,4 @@
-"""Every attack by a program or an image gets its verdict and leaves nothing; its control shows it was real."""
+"""Every attack by a program or an image gets its verdict and leaves nothing; its control proves it."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -107,23 +106,3 @@ def test_control_in_the_hosts_network_both_are_reached(arena: Arena, record: Rec
         seen = arena.plain(call_the_host(env), Plain(options={"network_mode": "host"}))
     assert seen.log.count(b"WON") == 2, seen.log
     record.worked()
-
-
-def test_control_a_container_of_a_job_is_seen_while_it_runs(arena: Arena, tmp_path: Path) -> None:
-    """What finds left-overs finds a running job's container, mount and folder."""
-    from tests.attacks.leftovers import left_behind
-
-    attack = Attack(name="sleeps", program="sleep 60", image="autoscorer-test/busybox:1",
-                    expected=(None,), control=Plain(), time_limit_s=60)
-    workspace = arena.workspace(attack)
-    job_id = json.loads((workspace / "meta.json").read_bytes())["job_id"]
-    since = time.time()
-    from tests.executor.attempts import eventually
-    from tests.cli import command, environment
-    process = subprocess.Popen(command("run", workspace, "--backend", "docker"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), cwd=tmp_path)
-    try:
-        assert eventually(lambda: any(x.startswith("container") for x in left_behind(arena.engine, workspace, job_id, since=since)), within_s=20)
-        print(left_behind(arena.engine, workspace, job_id, since=since))
-    finally:
-        process.terminate()
-        process.wait()

@@ -16,7 +16,7 @@ from typing import Any
 
 from autoscorer.executor.base import IsAlive, Reaped
 from autoscorer.executor.docker.client import Engine, engine_errors
-from autoscorer.executor.docker.containers import remove_container
+from autoscorer.executor.docker.containers import REMOVE_TRIES, remove_container
 from autoscorer.executor.docker.output_cap import IMAGE_NAME, take_away
 from autoscorer.executor.docker.planning import LABEL_FOLDER, LABEL_NAME, LABEL_OWNER
 from autoscorer.executor.ownership import Owner
@@ -74,7 +74,9 @@ class Journal:
         return self._folder / f"{name}.json"
 
 
-def reap(engine: Engine, journal: Journal, is_alive: IsAlive, *, engine_host: str) -> tuple[Reaped, ...]:
+def reap(
+    engine: Engine, journal: Journal, is_alive: IsAlive, *, engine_host: str, tries: int = REMOVE_TRIES
+) -> tuple[Reaped, ...]:
     """Remove container, mount, loop device and folder of every attempt whose owner is not alive.
 
     What cannot be removed now stays written down for the next time. Raises AutoscorerError when the
@@ -87,7 +89,7 @@ def reap(engine: Engine, journal: Journal, is_alive: IsAlive, *, engine_host: st
         if not trace.over and is_alive(trace.owner):
             continue
         if name in labelled:
-            if not remove_container(engine, name):
+            if not remove_container(engine, name, tries=tries):
                 continue
             removed.append(Reaped(kind="container", name=name))
         removed += clear_attempt(trace.folder, whole=not trace.over)
@@ -137,6 +139,6 @@ def _read_trace(path: Path) -> Trace | None:
 
 
 def reap_quietly(engine: Engine, journal: Journal, is_alive: IsAlive, *, engine_host: str) -> None:
-    """As `reap`, before a run: what cannot be removed must not keep a new job from running."""
+    """As `reap`, before a run: what cannot be removed at once must not keep a new job from running."""
     with suppress(AutoscorerError, OSError):
-        reap(engine, journal, is_alive, engine_host=engine_host)
+        reap(engine, journal, is_alive, engine_host=engine_host, tries=1)

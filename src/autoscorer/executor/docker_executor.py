@@ -32,6 +32,7 @@ from autoscorer.executor.docker.containers import (
     StartRefused,
     remove_container,
 )
+from autoscorer.executor.docker.image_files import check_image_files
 from autoscorer.executor.docker.images import ensure_image
 from autoscorer.executor.docker.isolation import isolation_report
 from autoscorer.executor.docker.logs import AttachedStream, ContainerLog
@@ -43,7 +44,6 @@ from autoscorer.executor.docker.readable import check_readable, container_user
 from autoscorer.executor.docker.reaper import Journal, Trace, reap, reap_quietly
 from autoscorer.executor.docker.types import Binding, RunnableImage
 from autoscorer.executor.docker.usage import UsageMeter
-from autoscorer.executor.docker.user_files import check_user_files
 from autoscorer.executor.docker.waiting import Vigil
 from autoscorer.executor.ownership import Owner, process_is_alive
 from autoscorer.utils.config import Settings
@@ -114,9 +114,9 @@ class DockerExecutor(Executor):
 
     def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
         attempt = self._attempts[plan.attempt_dir]
-        check_user_files(
+        check_image_files(
             attempt.engine,
-            attempt.image.image_id,
+            attempt.image,
             name=attempt.trace.name,
             labels=owner_labels(plan, name=attempt.trace.name, owner=str(attempt.trace.owner)),
             checked=self._settings.data_dir / CHECKED_IMAGES,

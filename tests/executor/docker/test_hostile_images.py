@@ -78,6 +78,9 @@ def test_nor_does_one_behind_links(tmp_path: Path, make_image: MakeImage) -> Non
         entry("workspace", tarfile.SYMTYPE, link="/proc"),
         entry("workspace", tarfile.SYMTYPE, link="workspace"),
         entry("tmp", tarfile.SYMTYPE, link="/proc/self"),
+        entry("tmp", tarfile.SYMTYPE, link="../dev/shm"),
+        entry("proc", tarfile.SYMTYPE, link="/etc"),
+        entry("etc", tarfile.SYMTYPE, link="/proc/self"),
         entry("etc/hosts", tarfile.SYMTYPE, link="/proc/1/root"),
         entry("etc/resolv.conf", tarfile.DIRTYPE),
     ],
@@ -109,6 +112,13 @@ def test_control_a_plain_image_of_the_same_making_runs(tmp_path: Path, make_imag
     image = make_image(changes=("USER root", "HEALTHCHECK CMD false", "WORKDIR /etc"))
     ran = run_container(container_plan(tmp_path, "id -u; pwd", image=image))
     assert ran.log == b"65534\n/workspace\n"
+
+
+def test_a_volume_that_leads_into_the_kernels_files_is_refused(tmp_path: Path, make_image: MakeImage) -> None:
+    image = make_image(entry("data", tarfile.SYMTYPE, link="/proc/self"), changes=("VOLUME /data/fd",))
+    with pytest.raises(AutoscorerError) as caught:
+        run_container(container_plan(tmp_path, "true", image=image))
+    assert (caught.value.code, caught.value.blame) == ("IMAGE_INVALID", "participant")
 
 
 def test_a_missing_entry_point_is_command_not_found(tmp_path: Path, make_image: MakeImage) -> None:

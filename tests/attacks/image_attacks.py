@@ -68,6 +68,7 @@ ATTACKS = [
         expected=("IMAGE_PULL_FAILED",),
         blame="platform",
         control=Mended(container={"image": BUSYBOX}, settings={"IMAGE_PULL_POLICY": "ifnotpresent"}),
+        long=True,
     ),
     Attack(
         name="image that the operator does not allow",

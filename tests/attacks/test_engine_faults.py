@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -43,6 +44,7 @@ def own_arena(own: OwnEngine, tmp_path: Path) -> Iterator[Arena]:
     client = connect(own.host)
     yield Arena(engine=client, host=own.host, root=tmp_path, images=Images(client))
     client.close()
+    gc.collect()  # the sockets that docker-py lost, while the warning about them is off
 
 
 def clean(arena: Arena) -> None:

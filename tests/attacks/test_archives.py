@@ -34,9 +34,7 @@ def fresh(arena: Arena) -> Iterator[Callable[[], str]]:
         return names[-1]
 
     yield name
-    for made in names:
-        if identity(arena, made):
-            arena.engine.api.remove_image(made, force=True)
+    remove(arena, names)
 
 
 def identity(arena: Arena, name: str) -> str | None:
@@ -78,7 +76,22 @@ def run_with(arena: Arena, image: str, content: bytes, *, name: str = "image.tar
     )
     workspace = arena.workspace(attack)
     (workspace / name).write_bytes(content)
-    return arena.run(attack, workspace=workspace)
+    ran = arena.run(attack, workspace=workspace)
+    if ran.code is None:  # the engine keeps it by its id alone
+        remove(arena, image_ids(content))
+    return ran
+
+
+def image_ids(content: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        manifest: Any = tar.extractfile("manifest.json")
+        return [f"sha256:{entry['Config'].removesuffix('.json')}" for entry in json.loads(manifest.read())]
+
+
+def remove(arena: Arena, names: list[str]) -> None:
+    for name in names:
+        if identity(arena, name):
+            arena.engine.api.remove_image(name, force=True)
 
 
 def check(record: Record, ran: Contained, code: str | None) -> None:
@@ -115,7 +128,9 @@ def test_control_a_plain_load_takes_the_tag_over(
     load(arena, archive(victim))
     before = identity(arena, victim)
     load(arena, archive(fresh(), victim))
+    assert before
     assert identity(arena, victim) != before
+    remove(arena, [before])
     record.worked()
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from autoscorer.confine.probes import Diagnosis
 from autoscorer.executor.base import (
     AttemptPlan,
     Executor,
@@ -39,7 +39,14 @@ from autoscorer.executor.docker.logs import AttachedStream, ContainerLog
 from autoscorer.executor.docker.offers import check_gpus, check_network, usable_security_opts
 from autoscorer.executor.docker.outcomes import Measured, ended_outcome, refused_outcome, run_facts
 from autoscorer.executor.docker.output_cap import OutputFolder, make_output
-from autoscorer.executor.docker.planning import NOBODY, Prepared, container_name, container_plan, owner_labels
+from autoscorer.executor.docker.planning import (
+    HOSTS,
+    NOBODY,
+    Prepared,
+    container_name,
+    container_plan,
+    owner_labels,
+)
 from autoscorer.executor.docker.readable import check_readable, container_user
 from autoscorer.executor.docker.reaper import Journal, Trace, reap, reap_quietly
 from autoscorer.executor.docker.types import Binding, RunnableImage
@@ -48,6 +55,9 @@ from autoscorer.executor.docker.waiting import Vigil
 from autoscorer.executor.ownership import Owner, process_is_alive
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
+
+if TYPE_CHECKING:  # a job needs no probes
+    from autoscorer.confine.probes import Diagnosis
 
 JOURNAL = "attempts"
 CHECKED_IMAGES = "checked-images"
@@ -61,7 +71,11 @@ class _Attempt:
         self.image = image
         self.trace = trace
         self.user = container_user()
-        self.spec_copy: Path
+        # Their names cannot be guessed either: the hash in a trace's name is over a random number.
+        self.spec_copy = trace.folder / f"meta-{trace.name}.json"
+        self.hosts = trace.folder / f"hosts-{trace.name}"
+        self.made = ExitStack()
+        self.is_gone = False
         self.output: OutputFolder
         self.container: Container
         self.log: ContainerLog | None = None
@@ -105,12 +119,15 @@ class DockerExecutor(Executor):
         plan.attempt_dir.mkdir(parents=True, exist_ok=True)
         plan.attempt_dir.chmod(0o700)
         plan.logs_dir.mkdir(parents=True, exist_ok=True)
-        spec_copy = plan.attempt_dir / f"meta-{secrets.token_hex(16)}.json"
-        shutil.copyfile(plan.spec_path, spec_copy)
-        attempt.spec_copy = spec_copy
-        spec_copy.chmod(0o644)
+        for path in (attempt.spec_copy, attempt.hosts):
+            attempt.made.callback(path.unlink, missing_ok=True)
+        shutil.copyfile(plan.spec_path, attempt.spec_copy)
+        attempt.hosts.write_text(HOSTS, encoding="ascii")
+        for path in (attempt.spec_copy, attempt.hosts):
+            path.chmod(0o644)
         may_mount = os.geteuid() == 0 and attempt.engine.facts().local
         attempt.output = make_output(plan, capped=may_mount)
+        attempt.made.callback(attempt.output.close)
 
     def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
         attempt = self._attempts[plan.attempt_dir]
@@ -161,7 +178,7 @@ class DockerExecutor(Executor):
         finally:
             attempt.stream = vigil.stream
         if end.gap is None:
-            attempt.container.remove()
+            attempt.is_gone = attempt.container.remove()
         measured = Measured(
             peak_memory_bytes=meter.peak_memory_bytes if meter else None,
             cpu_seconds=meter.cpu_seconds if meter else None,
@@ -217,6 +234,7 @@ class DockerExecutor(Executor):
             # The engine may share our files and not our mounts (it runs beside us in a container).
             attempt.output.close()
             attempt.output = make_output(plan, capped=False)
+            attempt.made.callback(attempt.output.close)
             try:
                 attempt.container = self._create(plan, attempt, init=init)
             except BindSourceMissingError as exc:
@@ -232,6 +250,7 @@ class DockerExecutor(Executor):
             name=attempt.trace.name,
             out_dir=attempt.output.path,
             spec_copy=attempt.spec_copy,
+            hosts=attempt.hosts,
             output_is_capped=attempt.output.is_capped,
         )
         facts = attempt.engine.facts()
@@ -259,12 +278,9 @@ class DockerExecutor(Executor):
 
     def _leave_nothing(self, attempt: _Attempt) -> None:
         """What cannot be removed now is written down, for the next run or `autoscorer clean`."""
-        gone = remove_container(attempt.engine, attempt.trace.name)
+        gone = attempt.is_gone or remove_container(attempt.engine, attempt.trace.name)
         try:
-            if hasattr(attempt, "output"):
-                attempt.output.close()
-            if hasattr(attempt, "spec_copy"):
-                attempt.spec_copy.unlink(missing_ok=True)
+            attempt.made.close()
         except OSError:
             gone = False
         if gone:

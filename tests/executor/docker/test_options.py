@@ -61,6 +61,7 @@ def planned(
         name="autoscorer-" + "0" * 32,
         out_dir=ATTEMPT / "out" / "nonce",
         spec_copy=ATTEMPT / "meta-nonce.json",
+        hosts=ATTEMPT / "hosts-nonce",
         output_is_capped=capped,
     )
     return container_plan(

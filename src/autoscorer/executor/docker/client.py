@@ -35,9 +35,10 @@ _HOST_PATH = re.compile(r"(?<![\w./:-])/(?:[\w.@+-]{1,255}/){1,64}[\w.@+-]{0,255
 class Engine:
     """One engine. ``api`` is docker-py's low-level client; use it under `engine_errors`."""
 
-    def __init__(self, api: Any, *, local: bool) -> None:
+    def __init__(self, api: Any, *, local: bool, version: Mapping[str, Any] | None = None) -> None:
         self.api = api
         self._local = local
+        self._version = version  # what it answered when it was connected to: 10 ms, for it starts runc
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +59,8 @@ class Engine:
     @cached_property
     def _facts(self) -> EngineFacts:
         with engine_errors("asking the engine about itself"):
-            return _to_facts(self.api.version(), self.api.info(), local=self._local)
+            version = self._version or self.api.version()
+            return _to_facts(version, self.api.info(), local=self._local)
 
 
 def connect(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S) -> Engine:

@@ -35,6 +35,9 @@ def create_body(plan: ContainerPlan, *, init: bool = True) -> dict[str, Any]:
         "WorkingDir": WORKSPACE,
         "Hostname": HOSTNAME,
         "Domainname": "",
+        # A namespace with nothing but lo, made by the runtime. By the name "none" alone the engine would
+        # also make a sandbox that nobody uses and run itself again for it: 0.1 to 0.2 s.
+        "NetworkDisabled": plan.network == "none",
         "Labels": dict(plan.labels),
         "Healthcheck": {"Test": ["NONE"]},
         "Tty": False,

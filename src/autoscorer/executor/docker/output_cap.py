@@ -90,6 +90,8 @@ class CappedOutput(OutputFolder):
         try:
             _make_file_system(self._image, self._limits)
             _mount(self._image, self._root)
+            # The mount keeps it. Without a name it goes with the mount, however we end.
+            self._image.unlink()
             self._make_folder()
         except BaseException:
             self.close()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoscorer.executor.base import AttemptPlan, Limits
-from autoscorer.executor.docker.options import WORKSPACE
+from autoscorer.executor.docker.options import HOSTNAME, WORKSPACE
 from autoscorer.executor.docker.types import Binding, ContainerPlan, RunnableImage
 
 NOBODY = "65534:65534"
@@ -17,6 +17,7 @@ LABEL_NAME = "autoscorer.name"
 LABEL_OWNER = "autoscorer.owner"
 LABEL_JOB = "autoscorer.job"
 LABEL_FOLDER = "autoscorer.folder"
+HOSTS = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOSTNAME}\n"
 DEFAULT_ENV = {"HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - the container's
 
 
@@ -27,6 +28,7 @@ class Prepared:
     name: str
     out_dir: Path
     spec_copy: Path
+    hosts: Path
     output_is_capped: bool
 
 
@@ -64,11 +66,7 @@ def container_plan(
         command=plan.command,
         env=_env(plan.env, image.env),
         user=user,
-        bindings=(
-            Binding(source=plan.input_dir, target=f"{WORKSPACE}/input", read_only=True),
-            Binding(source=prepared.out_dir, target=f"{WORKSPACE}/output", read_only=False),
-            Binding(source=prepared.spec_copy, target=f"{WORKSPACE}/meta.json", read_only=True),
-        ),
+        bindings=_bindings(plan, prepared),
         cpu_cores=limits.cpu_cores,
         memory_bytes=limits.memory_bytes,
         shm_bytes=limits.shm_bytes,
@@ -78,6 +76,20 @@ def container_plan(
         file_bytes=None if prepared.output_is_capped else _largest_file_bytes(limits),
         network=plan.network,
         security_opts=security_opts,
+    )
+
+
+def _bindings(plan: AttemptPlan, prepared: Prepared) -> tuple[Binding, ...]:
+    shown = {
+        f"{WORKSPACE}/input": plan.input_dir,
+        f"{WORKSPACE}/output": prepared.out_dir,
+        f"{WORKSPACE}/meta.json": prepared.spec_copy,
+    }
+    if plan.network == "none":  # on a network the engine writes it
+        shown["/etc/hosts"] = prepared.hosts
+    return tuple(
+        Binding(source=source, target=target, read_only=source != prepared.out_dir)
+        for target, source in shown.items()
     )
 
 

@@ -74,7 +74,7 @@ def weakened(plan: ContainerPlan, *, init: bool = True) -> dict[str, Any]:
     host |= {"CapDrop": [], "SecurityOpt": ["seccomp=unconfined"], "ReadonlyRootfs": False}
     host |= {"Memory": 0, "MemorySwap": 0, "MemorySwappiness": None, "PidsLimit": 0, "CpuQuota": 0}
     host |= {"Init": False, "Mounts": [*host["Mounts"], socket]}
-    return body | {"User": "0:0", "Hostname": ""}
+    return body | {"User": "0:0", "Hostname": "", "NetworkDisabled": False}
 
 
 @pytest.mark.docker

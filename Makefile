@@ -9,7 +9,7 @@ WORKERS ?= $(shell nproc)
 # A temporary folder of its own: pytest's shared one is cleaned up by every other run on the machine.
 PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(BIN)/pytest -n $(WORKERS) --basetemp "$$folder/t"
 
-.PHONY: help install demo test check lint unit bench docs constraints clean
+.PHONY: help install demo test check lint unit test-docker reliability bench docs constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ help: ## Show the targets
 
 .venv/.core: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing AutoScorer into .venv …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
 	@touch $@
 
 .venv/.dev: .venv/.core
@@ -32,9 +32,13 @@ install: .venv/.core ## Make .venv with the autoscorer command
 demo: .venv/.core ## Score an example: run a program in the sandbox, compare with the truth
 	@scripts/demo
 
-test: .venv/.dev ## Run every test, bringing up what they need
+test: .venv/.dev ## Run the tests, bringing up what they need
 	@scripts/test-services
-	@$(PYTEST)
+	@$(PYTEST) -m 'not long and not docker'
+
+test-docker: .venv/.dev ## Run the tests on a Docker engine, starting one if none answers
+	@scripts/test-services docker
+	@$(PYTEST) -m 'docker and not long'
 
 check: .venv/.dev lint unit ## Lint, types, import rules and the quick tests; under a minute
 
@@ -45,7 +49,11 @@ lint: .venv/.dev
 	@$(BIN)/lint-imports --no-logo
 
 unit: .venv/.dev
-	@$(PYTEST) -m 'not slow and not sandbox'
+	@$(PYTEST) -m 'not slow and not sandbox and not docker'
+
+reliability: .venv/.dev ## Try every attack and fault on a real engine and write docs/RELIABILITY.md
+	@scripts/test-services docker
+	@scripts/reliability
 
 bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.md
 	@$(BIN)/python -m benchmarks

@@ -32,11 +32,18 @@ def line(row: Row) -> str:
         f"{seen.ours_s:.3g} s",
         f"{seen.other_s:.3g} s",
         ratio(seen.ratio),
-        f"{ratio(row.aim)} or better" if row.aim is not None else "",
+        aim(row),
         ("yes" if row.is_met else "**no**") + (f", {row.note}" if row.note else ""),
         f"{megabytes(seen.ours_peak_bytes)} / {megabytes(seen.other_peak_bytes)}",
     )
     return f"| {' | '.join(cells)} |\n"
+
+
+def aim(row: Row) -> str:
+    """What was promised, empty if nothing was."""
+    if row.most_s_more is not None:
+        return f"at most {row.most_s_more:g} s more"
+    return f"{ratio(row.aim)} or better" if row.aim is not None else ""
 
 
 def ratio(value: float) -> str:

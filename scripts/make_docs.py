@@ -21,6 +21,8 @@ import autoscorer
 from autoscorer.cli import app
 from autoscorer.commands import _frame
 from autoscorer.confine import properties
+from autoscorer.executor.docker.isolation import isolation_report
+from autoscorer.executor.docker.types import EngineFacts
 from autoscorer.scorers.registry import describe_all
 from autoscorer.settings.table import SettingRow
 from autoscorer.utils.config import setting_rows
@@ -43,6 +45,10 @@ _SCORER_COLUMNS = {
     "zh": ("评分器", "版本", "任务", "主指标", "更优", "范围", "参数"),
 }
 _ISOLATION_COLUMNS = {"en": ("property", "hardened", "trusted"), "zh": ("性质", "hardened", "trusted")}
+_DOCKER_COLUMNS = {
+    "en": ("property", "AutoScorer runs as root", "as another user"),
+    "zh": ("性质", "AutoScorer 以 root 运行", "以其他用户运行"),
+}
 _WORDS = {"en": ("yes", "no", "higher", "lower", "none"), "zh": ("是", "否", "越高越好", "越低越好", "无")}
 
 
@@ -151,18 +157,16 @@ def exit_codes() -> str:
 
 def tree() -> str:
     """The package, one line a file: the first line of its docstring."""
-    files = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".toml"))
-    lines, folder = ["src/autoscorer/"], Path()
-    for path in sorted(files, key=lambda path: (len(path.relative_to(PACKAGE).parts) > 1, path)):
-        place = path.relative_to(PACKAGE)
-        told = _first_line(path)
-        if not told or len(place.parts) > 2:  # a template's own program
-            continue
-        if place.parent != folder:
-            folder = place.parent
+    # Of a template only the folder counts: what lies in it is a task's own.
+    folders = sorted(path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("__init__.py"))
+    lines = ["src/autoscorer/"]
+    for folder in folders:
+        files = sorted(path for path in (PACKAGE / folder).iterdir() if path.suffix in (".py", ".toml"))
+        told = [(path.name, line) for path in files if (line := _first_line(path))]
+        if told and folder.parts:
             lines.append(f"  {folder}/")
-        indent = "  " * len(place.parts)
-        lines.append(f"{indent + place.name:<{NAME_WIDTH}} {told}")
+        indent = "    " if folder.parts else "  "
+        lines += [f"{indent + name:<{NAME_WIDTH}} {line}" for name, line in told]
     return "\n".join(["```text", *lines, "```"])
 
 
@@ -186,6 +190,38 @@ def isolation(language: str) -> str:
     return table(_ISOLATION_COLUMNS[language], rows)
 
 
+def docker_isolation(language: str) -> str:
+    """What a container on Docker holds against a program, by who runs AutoScorer."""
+    facts = EngineFacts(
+        version="",
+        api_version="",
+        architecture="",
+        cgroup_version="2",
+        storage_driver="",
+        data_root=Path(),
+        security_options=("name=seccomp,profile=builtin",),
+        runtimes={},
+        gpus=0,
+        local=True,
+    )
+    columns = [
+        isolation_report(
+            facts,
+            network="none",
+            security_opts=(),
+            host_user_differs=is_root,
+            init=True,
+            output_is_capped=is_root,
+            warnings=(),
+        )
+        for is_root in (True, False)
+    ]
+    yes, no = _WORDS[language][:2]
+    names = dict.fromkeys(name for held in columns for name in (*held.enforced, *held.not_enforced))
+    rows = ((name, *(yes if name in held.enforced else no for held in columns)) for name in names)
+    return table(_DOCKER_COLUMNS[language], rows)
+
+
 def layers() -> str:
     """The order of imports that import-linter enforces, highest first."""
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
@@ -194,10 +230,10 @@ def layers() -> str:
     return "\n".join(["```text", *names, "```"])
 
 
-_BY_LANGUAGE = (codes, settings, scorers, isolation)
+_BY_LANGUAGE = (codes, settings, scorers, isolation, docker_isolation)
 BLOCKS: Mapping[str, Callable[[], str]] = {
-    **{make.__name__: partial(make, "en") for make in _BY_LANGUAGE},
-    **{f"{make.__name__}-zh": partial(make, "zh") for make in _BY_LANGUAGE},
+    **{make.__name__.replace("_", "-"): partial(make, "en") for make in _BY_LANGUAGE},
+    **{f"{make.__name__.replace('_', '-')}-zh": partial(make, "zh") for make in _BY_LANGUAGE},
     "commands": commands,
     "exit-codes": exit_codes,
     "tree": tree,

@@ -1,30 +1,56 @@
-"""What every test may rely on: a test marked `sandbox` has bubblewrap, or skips (fails in CI)."""
+"""What every test may rely on: one marked `sandbox` has bubblewrap, one marked `docker` an engine and images.
+
+Where they are missing such a test skips with the reason; in CI it fails.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
+import socket
 from collections.abc import Iterator
 
 import pytest
 
 from autoscorer.utils.artifacts import remove_tree
+from autoscorer.utils.errors import AutoscorerError
 from tests.workspaces import make_workspace
 
 __all__ = ["make_workspace"]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("sandbox") is None:
-        return
+    for marker, missing in (("sandbox", _missing_sandbox), ("docker", _missing_engine)):
+        if item.get_closest_marker(marker) is not None and (reason := missing()) is not None:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"CI must have it: {reason}")
+            pytest.skip(reason)
+
+
+@functools.cache
+def _missing_sandbox() -> str | None:
     from autoscorer.confine.bubblewrap import usable_bubblewrap
-    from autoscorer.utils.errors import AutoscorerError
 
     try:
         usable_bubblewrap()
     except AutoscorerError as exc:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must have the sandbox: {exc.message}")
-        pytest.skip(exc.message)
+        return exc.message
+    return None
+
+
+@functools.cache
+def _missing_engine() -> str | None:
+    """Asked by hand: whether the engine answers must not depend on the code under test."""
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        try:
+            client.connect(host.removeprefix("unix://"))
+            client.sendall(b"GET /images/autoscorer-test%2Fpython:3/json HTTP/1.0\r\n\r\n")
+            answer = client.recv(64)
+        except OSError as exc:
+            return f"no Docker engine answers at {host} ({exc.strerror or exc}); scripts/testbed starts one"
+    return None if b" 200 " in answer else "the test images are missing; scripts/testbed makes them"
 
 
 @pytest.fixture(autouse=True)

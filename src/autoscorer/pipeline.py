@@ -13,9 +13,9 @@ from typing import Any
 from autoscorer import records, staging
 from autoscorer.executor.base import AttemptPlan, Executor, Limits, RunOutcome, StopReason, StopSignal
 from autoscorer.executor.failures import verdict
-from autoscorer.harvest import HarvestPolicy, harvest
+from autoscorer.harvest import Harvest, HarvestPolicy, harvest
 from autoscorer.records import JobFacts
-from autoscorer.scheduler import resolve_limits
+from autoscorer.scheduler import MAX_ATTEMPTS, may_try_again, resolve_limits
 from autoscorer.schemas.envelope import Warning_
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import Result
@@ -66,6 +66,7 @@ class _Job:
     spec: JobSpec
     logger: JobLogger
     facts: JobFacts = field(default_factory=JobFacts)
+    staged_s: float = 0.0
 
     @property
     def output_dir(self) -> Path:
@@ -73,13 +74,15 @@ class _Job:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Tell of a stage and time it."""
+        """Tell of a stage and time it; what a stage within it took is not its own."""
         self.context.on_stage(name)
-        started = time.perf_counter()
+        started, staged_before_s = time.perf_counter(), self.staged_s
         try:
             yield
         finally:
-            self.facts.timing[f"{name}_seconds"] = round(time.perf_counter() - started, 6)
+            own_s = time.perf_counter() - started - (self.staged_s - staged_before_s)
+            self.staged_s += own_s
+            self.facts.timing[f"{name}_seconds"] = round(own_s, 6)
 
     def policy(self, stage: str) -> HarvestPolicy:
         return HarvestPolicy(max_bytes=self.context.settings.max_output_bytes, stage=stage)
@@ -87,8 +90,8 @@ class _Job:
 
 def run(context: JobContext, workspace_path: str | Path) -> JobFacts:
     """Run the container of a workspace; its predictions end in `output/`. Raises AutoscorerError."""
-    with _job(context, workspace_path, stage="execution") as job, _attempt(job) as attempt:
-        _execute(job, attempt)
+    with _job(context, workspace_path, stage="execution") as job:
+        _execute_until_judged(job)
         return job.facts
 
 
@@ -106,9 +109,10 @@ def score(
 
 def run_then_score(context: JobContext, workspace_path: str | Path) -> Scored:
     """The whole pipeline on one workspace under one lock. Raises AutoscorerError."""
-    with _job(context, workspace_path, stage="execution") as job, _attempt(job) as attempt:
-        _execute(job, attempt)
-        return _score(job, attempt)
+    with _job(context, workspace_path, stage="execution") as job:
+        _execute_until_judged(job)
+        with _attempt(job) as attempt:
+            return _score(job, attempt)
 
 
 def plan(
@@ -133,6 +137,7 @@ def plan(
         spec_path=workspace.spec_path,
         attempt_dir=attempt.root if attempt else workspace.attempts_dir / "none",
         logs_dir=workspace.logs_dir,
+        network=spec.container.network_policy or "none",
         hidden=(*workspace.truth_paths(), *([shared_root.resolve()] if shared_root else [])),
     )
 
@@ -179,12 +184,25 @@ def _fail(job: _Job, error: AutoscorerError) -> AutoscorerError:
 def _attempt(job: _Job) -> Iterator[Attempt]:
     """A folder for this try; removed in the end unless it is to be kept."""
     attempt = job.workspace.new_attempt()
-    job.facts.provenance["attempt"] = attempt.name
     try:
         yield attempt
     finally:
         if not job.context.keep_attempt:
             _discard(job, attempt)
+
+
+def _execute_until_judged(job: _Job) -> None:
+    """Run the program; what failed by the platform's fault is tried again, what it did itself never."""
+    for tries in range(1, MAX_ATTEMPTS + 1):
+        try:
+            with _attempt(job) as attempt:
+                job.facts.provenance["attempt"] = attempt.name
+                _execute(job, attempt)
+            return
+        except AutoscorerError as exc:
+            if not may_try_again(exc, tries=tries):
+                raise
+            job.logger.record("job_retried", {"code": exc.code, "tries": tries}, level="WARNING")
 
 
 def _discard(job: _Job, attempt: Attempt) -> None:
@@ -204,16 +222,21 @@ def _execute(job: _Job, attempt: Attempt) -> None:
         _check_room(attempt.root, attempt_plan.limits)
         executor = job.context.choose()
     fresh = attempt.root / "harvest"
-    try:
-        with job.stage("execute"):
-            outcome = executor.run(attempt_plan, stop=job.context.stop, on_event=_logged(job))
+    taken = Harvest()
+
+    def collect(folder: Path, outcome: RunOutcome) -> None:
+        nonlocal taken
         job.facts.note_outcome(outcome)
         _record_run(job, attempt_plan, outcome)
         failure = verdict(outcome, attempt_plan.limits)
         if failure is not None:
             raise failure
         with job.stage("harvest"):
-            taken = harvest(attempt_plan.out_dir, fresh, job.policy("execution"))
+            taken = harvest(folder, fresh, job.policy("execution"))
+
+    try:
+        with job.stage("execute"):
+            executor.run(attempt_plan, stop=job.context.stop, on_event=_logged(job), collect=collect)
     except BaseException:
         # What stands in output/ must be of this attempt: an old prediction is never scored for a new run.
         if fresh.exists():
@@ -251,8 +274,11 @@ def _record_run(job: _Job, attempt_plan: AttemptPlan, outcome: RunOutcome) -> No
 
 
 def _logged(job: _Job) -> Callable[[str, Mapping[str, Any]], None]:
-    def on_event(_name: str, info: Mapping[str, Any]) -> None:
-        job.logger.execution_start(str(info.get("backend", "unknown")), dict(info))
+    def on_event(name: str, info: Mapping[str, Any]) -> None:
+        if name == "execution_started":
+            job.logger.execution_start(str(info.get("backend", "unknown")), dict(info))
+        else:
+            job.logger.record(name, info)
 
     return on_event
 

@@ -7,7 +7,6 @@ import pkgutil
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,12 @@ from autoscorer.scorers.evaluation import evaluate
 from autoscorer.scorers.registry import get_scorer
 from autoscorer.scorers.view import files_view
 from autoscorer.utils.config import Config, Settings
+from autoscorer.utils.errors import AutoscorerError
 
 if TYPE_CHECKING:  # to score one file against another, none of these is needed
+    from types import ModuleType
+
+    from autoscorer.confine.probes import Diagnosis
     from autoscorer.executor.base import Executor, StopSignal
     from autoscorer.pipeline import JobContext
     from autoscorer.records import JobFacts
@@ -34,15 +37,48 @@ def backend_names() -> list[str]:
     return sorted(name.removesuffix(_SUFFIX) for name in modules if name.endswith(_SUFFIX))
 
 
-def executor_makers(settings: Settings, isolation: Isolation) -> dict[str, Callable[[], Executor]]:
-    """One maker a backend; a backend's library is imported when it is made, not before."""
-    return {name: partial(_make_executor, name, settings, isolation) for name in backend_names()}
+def make_executor(backend: str, settings: Settings, isolation: Isolation = "hardened") -> Executor:
+    """The executor called ``backend``, or the one ``auto`` stands for; its library is imported only now.
 
+    Raises AutoscorerError RESOURCE_UNAVAILABLE: no engine answers, or the backend's extra is missing.
+    """
+    from autoscorer.scheduler import choose_backend, on_a_node
 
-def _make_executor(name: str, settings: Settings, isolation: Isolation) -> Executor:
-    module = importlib.import_module(f"autoscorer.executor.{name}{_SUFFIX}")
-    made: Executor = module.make_executor(settings, isolation)
+    placed = on_a_node(settings)
+    name = choose_backend(backend, lambda: _engine_answers(placed))
+    made: Executor = _backend_module(name).make_executor(placed, isolation)
     return made
+
+
+def diagnose(backend: str, settings: Settings) -> Diagnosis:
+    """What ``backend`` enforces here, tried. ``auto`` is Docker where an engine answers, else local:
+    nothing is run for anybody, so here it may fall back.
+
+    Raises AutoscorerError RESOURCE_UNAVAILABLE: no engine answers, or the backend's extra is missing.
+    """
+    from autoscorer.scheduler import on_a_node
+
+    placed = on_a_node(settings)
+    if backend == "auto":
+        backend = "docker" if _engine_answers(placed) else "local"
+    found: Diagnosis = _backend_module(backend).diagnose(placed)
+    return found
+
+
+def _backend_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"autoscorer.executor.{name}{_SUFFIX}")
+    except ModuleNotFoundError as exc:
+        message = f"the {name} backend needs `pip install 'autoscorer[{name}]'`"
+        raise AutoscorerError("RESOURCE_UNAVAILABLE", message, {"missing": exc.name}) from exc
+
+
+def _engine_answers(settings: Settings) -> bool:
+    try:
+        from autoscorer.executor.docker.client import answers
+    except ModuleNotFoundError:
+        return False
+    return answers(settings)
 
 
 def job_context(
@@ -56,12 +92,10 @@ def job_context(
 ) -> JobContext:
     """What `pipeline` needs to work on a job."""
     from autoscorer.pipeline import JobContext
-    from autoscorer.scheduler import choose_executor
 
-    makers = executor_makers(settings, isolation)
     return JobContext(
         settings=settings,
-        choose=lambda: choose_executor(backend, makers),
+        choose=lambda: make_executor(backend, settings, isolation),
         on_stage=on_stage,
         stop=stop,
         keep_attempt=keep_attempt,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
-from autoscorer.executor.base import Executor, Limits
+from autoscorer.executor.base import Limits
 from autoscorer.schemas.job import JobSpec
 from autoscorer.utils.config import Settings, parse_memory
 from autoscorer.utils.errors import AutoscorerError
 
+MAX_ATTEMPTS = 3
 Isolation = Literal["hardened", "trusted"]
 
 
@@ -64,17 +66,35 @@ def _refuse_excess(spec: JobSpec, limits: Limits, settings: Settings) -> None:
         raise AutoscorerError("LIMIT_EXCEEDED", text, {"excess": excess})
 
 
-def choose_executor(backend: str, makers: Mapping[str, Callable[[], Executor]]) -> Executor:
-    """The executor for ``backend``, one of ``makers`` or ``auto``.
+def on_a_node(settings: Settings) -> Settings:
+    """The settings of the machine that jobs go to: of ``NODES`` the one with the most GPUs.
+
+    Of equals it is the one named first; without ``NODES`` the engine at ``DOCKER_HOST``.
+    """
+    if not settings.nodes:
+        return settings
+    node = max(settings.nodes, key=lambda candidate: candidate.gpus)
+    return replace(settings, docker_host=node.host)
+
+
+def choose_backend(asked: str, engine_answers: Callable[[], bool]) -> str:
+    """The backend's name; ``auto`` is Docker where an engine answers.
 
     ``auto`` never falls back to less isolation by itself: with no container engine it raises
-    RESOURCE_UNAVAILABLE and says what to add.
+    RESOURCE_UNAVAILABLE and says what to do.
     """
-    if backend == "auto":
-        raise AutoscorerError(
-            "RESOURCE_UNAVAILABLE",
-            "no container engine is available to run this job; add `--backend local` to run it in the "
-            "local sandbox on this machine",
-            {"backend": backend, "available": sorted(makers)},
-        )
-    return makers[backend]()
+    if asked != "auto":
+        return asked
+    if engine_answers():
+        return "docker"
+    raise AutoscorerError(
+        "RESOURCE_UNAVAILABLE",
+        "no container engine answers; start one (`systemctl start docker`, or `dockerd` as root), see "
+        "DOCKER_HOST, or add `--backend local` to run in the local sandbox on this machine",
+        {"backend": asked},
+    )
+
+
+def may_try_again(error: AutoscorerError, *, tries: int) -> bool:
+    """Whether a job that failed by the platform's fault gets another attempt by itself."""
+    return tries < MAX_ATTEMPTS and error.retryable and error.blame == "platform"

@@ -13,7 +13,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,9 @@ class Workspace:
         self.attempts_dir.mkdir(exist_ok=True)
         names = [entry.name for entry in self.attempts_dir.iterdir()]
         numbers = [int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 10]
+        for number in numbers:
+            with suppress(OSError):  # an empty one is what a run that was killed at once has left
+                Attempt(self, number).root.rmdir()
         attempt = Attempt(self, max(numbers, default=0) + 1)
         attempt.root.mkdir(mode=0o700)
         return attempt

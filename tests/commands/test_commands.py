@@ -300,8 +300,9 @@ def test_every_public_name_can_be_had() -> None:
 @pytest.mark.sandbox
 @pytest.mark.slow
 def test_doctor_tries_each_property_and_says_what_is_never_enforced() -> None:
-    called = call("doctor")
+    called = call("doctor", "--backend", "local")
     data = called.answer["data"]
+    assert data["backend"] == "local"
     assert {"no network", "memory limit", "read-only root, input and meta.json"} <= {
         probe["name"] for probe in data["probes"]
     }
@@ -309,10 +310,38 @@ def test_doctor_tries_each_property_and_says_what_is_never_enforced() -> None:
     assert "disk quota" in data["never_enforced"]
 
 
+@pytest.mark.docker
+@pytest.mark.slow
+def test_doctor_tries_the_engine_where_one_answers() -> None:
+    called = call("doctor")
+    data = called.answer["data"]
+    assert set(data) == {"backend", "engine", "probes", "never_enforced", "failing", "advice"}
+    assert data["backend"] == "docker"
+    assert data["engine"]["cgroup_version"] in ("1", "2")
+    assert len(data["probes"]) > 10
+    assert called.exit_code == (3 if data["failing"] else 0)
+
+
 def test_doctor_without_bubblewrap_says_how_to_get_it(tmp_path: Path) -> None:
-    called = call("doctor", env={"PATH": str(tmp_path)})
+    nowhere = f"unix://{tmp_path}/none.sock"
+    for backend in ("local", "auto"):  # without an engine that is the same
+        called = call("doctor", "--backend", backend, env={"PATH": str(tmp_path), "DOCKER_HOST": nowhere})
+        assert called.exit_code == 3
+        assert called.answer["data"]["backend"] == "local"
+        assert "bubblewrap is not installed" in called.stdout
+
+
+def test_doctor_for_docker_without_an_engine_says_how_to_start_one(tmp_path: Path) -> None:
+    called = call("doctor", "--backend", "docker", env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
     assert called.exit_code == 3
-    assert "bubblewrap is not installed" in called.stdout
+    assert called.error["code"] == "RESOURCE_UNAVAILABLE"
+    assert "systemctl start docker" in called.error["message"]
+
+
+def test_doctor_knows_no_other_backend() -> None:
+    called = call("doctor", "--backend", "podman")
+    assert called.exit_code == 2
+    assert "docker" in called.stderr
 
 
 def test_without_bubblewrap_nothing_runs_unless_it_is_trusted(

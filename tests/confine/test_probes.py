@@ -7,7 +7,8 @@ import pytest
 from autoscorer.confine import properties
 from autoscorer.confine.caps import Caps
 from autoscorer.confine.cgroups import Cgroup, own_homes
-from autoscorer.confine.probes import Probe, probe_isolation
+from autoscorer.confine.probes import Probe
+from autoscorer.confine.sandbox_probes import probe_isolation
 
 pytestmark = pytest.mark.slow
 BY_SANDBOX = {

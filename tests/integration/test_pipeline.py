@@ -251,7 +251,7 @@ def test_a_trusted_run_is_said_to_be_one(make_workspace: MakeWorkspace) -> None:
 
 def test_auto_never_falls_back_to_less_isolation(make_workspace: MakeWorkspace) -> None:
     workspace = make_workspace(program=GOOD)
-    called = call("run", workspace)
+    called = call("run", workspace, env={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
     assert called.exit_code == 3
     assert called.error["code"] == "RESOURCE_UNAVAILABLE"
     assert "--backend local" in called.error["message"]

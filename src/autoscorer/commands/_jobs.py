@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from autoscorer.executor.base import Executor
     from autoscorer.pipeline import JobContext, Scored
     from autoscorer.scheduler import Isolation
     from autoscorer.schemas.envelope import Warning_
@@ -33,6 +34,14 @@ def make_context(
         stop=frame.stop,
         keep_attempt=keep,
     )
+
+
+def make_executor(frame: Frame, backend: str) -> Executor:
+    """The backend called ``backend``; a usage error for a name that is not known."""
+    from autoscorer import runtime
+
+    parse_choice(backend, ["auto", *runtime.backend_names()], "--backend")
+    return runtime.make_executor(backend, frame.settings)
 
 
 def scored_answer(scored: Scored) -> Answer:

@@ -9,7 +9,10 @@ import typer
 WorkspaceArgument = Annotated[str, typer.Argument(metavar="WORKSPACE", help="The workspace folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON (the default in a pipe).")]
 BackendOption = Annotated[
-    str, typer.Option(metavar="NAME", help="Where to run: local, or auto for a container engine.")
+    str,
+    typer.Option(
+        metavar="NAME", help="Where to run: docker, local, or auto (Docker where an engine answers)."
+    ),
 ]
 IsolationOption = Annotated[
     str,

@@ -34,8 +34,10 @@ def filesystem(facts: Facts) -> Iterator[str]:
     for path in facts["host_files"]:
         if _does(Path(path).read_bytes):
             yield f"read {Path(path).name} of the host"
-    if Path("/sys/kernel").exists():
+    if not facts["shows_sysfs"] and Path("/sys/kernel").exists():
         yield "sees /sys"
+    if facts["engine_socket"] and _does(lambda: _connect(socket.AF_UNIX, facts["engine_socket"])):
+        yield "reached the container engine"
     if len(os.listdir("/proc/self/fd")) > 4:  # 0, 1, 2 and the listing itself
         yield "inherited open files"
 
@@ -48,15 +50,34 @@ def read_only(facts: Facts) -> Iterator[str]:
     for path in ("/proc/sys/kernel/core_pattern", "meta.json"):
         if _does(partial(_open_to_write, path)):
             yield f"may write {path}"
+    for folder, _, names in os.walk("/sys"):
+        for path in (folder, *(f"{folder}/{name}" for name in names)):
+            if not os.path.islink(path) and os.access(path, os.W_OK):  # noqa: PTH114 - 30,000 of them
+                yield f"may write {path}"
+                return
 
 
 def processes(facts: Facts) -> Iterator[str]:
-    if _does(lambda: os.kill(facts["host_pid"], 0)):
+    # In a namespace of its own another process may have that number.
+    if _shares(facts, "pid") and _does(lambda: os.kill(facts["host_pid"], 0)):
         yield "may signal our process"
     for name in filter(str.isdigit, os.listdir("/proc")):
         environ = Path("/proc", name, "environ")
         if _does(partial(_find, environ, facts["secret"])):
             yield "read a secret in another process's environment"
+
+
+def ipc(facts: Facts) -> Iterator[str]:
+    for name in ("cgroup", "ipc", "uts"):
+        if _shares(facts, name):
+            yield f"is in the host's {name} namespace"
+
+
+def host_user(facts: Facts) -> Iterator[str]:
+    for line in Path("/proc/self/uid_map").read_text(encoding="ascii").splitlines():
+        inside, outside, count = map(int, line.split())
+        if inside <= os.getuid() < inside + count and os.getuid() - inside + outside == facts["host_uid"]:
+            yield "outside it is our user"
 
 
 def capabilities(facts: Facts) -> Iterator[str]:
@@ -101,6 +122,8 @@ CHECKS: dict[str, Callable[[Facts], Iterator[str]]] = {
         filesystem,
         read_only,
         processes,
+        ipc,
+        host_user,
         capabilities,
         user_namespaces,
         seccomp,
@@ -108,6 +131,11 @@ CHECKS: dict[str, Callable[[Facts], Iterator[str]]] = {
         environment,
     )
 }
+
+
+def _shares(facts: Facts, namespace: str) -> bool:
+    own = str(Path("/proc/self/ns", namespace).readlink())
+    return bool(own == facts["host_namespaces"][namespace])
 
 
 def _connect(family: int, address: Any) -> None:

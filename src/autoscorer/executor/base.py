@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from autoscorer.executor.ownership import Owner
+
 
 class StopReason(StrEnum):
     """Why we ended a program before it ended by itself."""
@@ -21,6 +23,7 @@ class StopReason(StrEnum):
 
 StopSignal = Callable[[], StopReason | None]
 OnEvent = Callable[[str, Mapping[str, Any]], None]
+IsAlive = Callable[[Owner], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,7 @@ class AttemptPlan:
 
     ``attempt_dir`` is ours alone; the program writes into ``attempt_dir/out``. ``input_dir`` and
     ``spec_path`` are shown to it read-only. ``logs_dir`` gets container.log and is not shown to it.
+    ``network`` is ``none`` or the name of a network the operator allows.
     ``hidden`` are real paths it must not see wherever they lie: the truth, other workspaces.
     """
 
@@ -57,6 +61,7 @@ class AttemptPlan:
     spec_path: Path
     attempt_dir: Path
     logs_dir: Path
+    network: str = "none"
     hidden: tuple[Path, ...] = ()
 
     @property
@@ -90,28 +95,64 @@ class RunOutcome:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+Collect = Callable[[Path, RunOutcome], None]
+
+
+def _leave_output(_folder: Path, _outcome: RunOutcome) -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reaped:
+    """One thing that a killed run had left, removed now. ``kind``: container, mount, folder."""
+
+    kind: str
+    name: str
+
+
 class Executor(ABC):
     """A backend. Subclasses act; what they decide, pure functions decide for them."""
 
     name: str
 
-    def run(self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent) -> RunOutcome:
+    def run(
+        self,
+        plan: AttemptPlan,
+        *,
+        stop: StopSignal,
+        on_event: OnEvent,
+        collect: Collect = _leave_output,
+    ) -> RunOutcome:
         """Run one attempt to its end and leave nothing of it running.
 
-        ``stop`` is asked several times a second; a reason ends the program. Raises AutoscorerError
+        ``stop`` is asked several times a second; a reason ends the program. ``collect`` gets the folder
+        the program wrote into and how it ended, when nothing of it runs any more and before clean-up:
+        the folder may lie on a file system that clean-up takes away. Raises AutoscorerError
         (RESOURCE_UNAVAILABLE, EXEC_ERROR, …) when the backend itself fails; a program's failure is
         an outcome, judged by `failures.verdict`.
         """
-        self.prepare(plan)
+        self.prepare(plan, stop=stop, on_event=on_event)
         try:
             self.stage_in(plan)
             self.launch(plan, on_event=on_event)
-            return self.wait(plan, stop=stop)
+            outcome = self.wait(plan, stop=stop)
+            collect(self.output_dir(plan), outcome)
+            return outcome
         finally:
             self.clean_up(plan)
 
-    def prepare(self, plan: AttemptPlan) -> None:  # noqa: B027 - a step a backend may not need
-        """Check that this backend can run the plan at all."""
+    def output_dir(self, plan: AttemptPlan) -> Path:
+        """Where the program wrote; valid from `stage_in` to `clean_up`."""
+        return plan.out_dir
+
+    def reap(self, is_alive: IsAlive) -> tuple[Reaped, ...]:
+        """Remove what runs left whose owner is not alive, and nothing else. Safe to call at any time."""
+        return ()
+
+    def prepare(  # noqa: B027 - a step a backend may not need
+        self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent
+    ) -> None:
+        """Check that this backend can run the plan at all, and fetch what that takes (an image)."""
 
     def stage_in(self, plan: AttemptPlan) -> None:
         """Make the folders the program will see."""

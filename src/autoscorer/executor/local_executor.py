@@ -10,6 +10,7 @@ from typing import Any, Literal
 from autoscorer.confine.bubblewrap import Sandbox, usable_bubblewrap
 from autoscorer.confine.caps import Caps
 from autoscorer.confine.plain import plain_command
+from autoscorer.confine.probes import Diagnosis
 from autoscorer.confine.properties import describe
 from autoscorer.confine.spawn import Confined, Ended
 from autoscorer.confine.view import View
@@ -24,13 +25,12 @@ from autoscorer.executor.base import (
     StopReason,
     StopSignal,
 )
+from autoscorer.executor.commands import check_command
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 
 IsolationMode = Literal["hardened", "trusted"]
 FILE_SLACK_BYTES = 2**20  # one file may just pass the output limit, so that the watch can name it
-MAX_COMMAND_BYTES = 100_000  # exec takes 128 KiB in one argument
-MAX_COMMAND_PARTS = 1_000
 
 
 class _Attempt:
@@ -51,14 +51,14 @@ class LocalExecutor(Executor):
         self._isolation = isolation
         self._attempts: dict[str, _Attempt] = {}
 
-    def prepare(self, plan: AttemptPlan) -> None:
+    def prepare(self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent) -> None:
         if plan.limits.gpus > 0:
             raise AutoscorerError(
                 "RESOURCE_UNAVAILABLE",
                 "The local backend cannot allot GPUs.",
                 {"expected": "resources.gpus: 0", "offenders": [f"resources.gpus: {plan.limits.gpus}"]},
             )
-        _check_command(plan)
+        check_command(plan, may_be_empty=False)
         if self._isolation == "hardened":
             usable_bubblewrap()
 
@@ -184,23 +184,14 @@ def _caps(limits: Limits) -> Caps:
     )
 
 
-def _check_command(plan: AttemptPlan) -> None:
-    """Raise CONFIG_VALIDATION_ERROR for a command that exec could only refuse."""
-    parts = [*plan.command, *plan.env.keys(), *plan.env.values()]
-    too_long = sum(len(part.encode()) for part in parts) > MAX_COMMAND_BYTES
-    unfit = not plan.command or any("\0" in part for part in parts) or any("=" in key for key in plan.env)
-    if too_long or len(parts) > MAX_COMMAND_PARTS or unfit:
-        raise AutoscorerError(
-            "CONFIG_VALIDATION_ERROR",
-            "The local backend cannot run this container.cmd with this container.env.",
-            {
-                "expected": f"a command, without NUL, at most {MAX_COMMAND_BYTES} bytes with its environment",
-                "example": '["python", "predict.py"]',
-            },
-            cause="job_spec",
-        )
-
-
 def make_executor(settings: Settings, isolation: IsolationMode) -> Executor:
     """This backend, as the composition root makes it."""
     return LocalExecutor(isolation)
+
+
+def diagnose(settings: Settings) -> Diagnosis:
+    """What the sandbox enforces on this machine."""
+    from autoscorer.confine.properties import UNENFORCED
+    from autoscorer.confine.sandbox_probes import probe_isolation
+
+    return Diagnosis(backend="local", probes=tuple(probe_isolation()), never_enforced=UNENFORCED)

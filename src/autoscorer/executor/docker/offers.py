@@ -1,0 +1,42 @@
+"""Whether an engine offers what a job was promised: its GPUs, its network, its security options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autoscorer.executor.docker.client import Engine, engine_errors
+from autoscorer.executor.docker.types import EngineFacts
+from autoscorer.utils.errors import AutoscorerError
+
+_BUILTIN_SINCE = 23  # before, the engine takes "builtin" for the name of a file
+
+
+def check_gpus(asked: int, facts: EngineFacts) -> None:
+    """Raise RESOURCE_UNAVAILABLE if the engine has fewer GPUs."""
+    if asked > facts.gpus:
+        raise AutoscorerError(
+            "RESOURCE_UNAVAILABLE",
+            f"The job asks for {asked} GPUs; the Docker engine here has {facts.gpus}.",
+            {"offenders": [f"resources.gpus: {asked}"], "expected": f"at most {facts.gpus}"},
+        )
+
+
+def check_network(name: str, engine: Engine) -> None:
+    """Raise RESOURCE_UNAVAILABLE if there is no network of exactly this name."""
+    if name == "none":
+        return
+    with engine_errors("looking for the network"):
+        found = engine.api.networks(names=[name])
+    if not any(network.get("Name") == name for network in found):
+        raise AutoscorerError(
+            "RESOURCE_UNAVAILABLE",
+            f"The Docker engine has no network {name!r}.",
+            {"setting": "ALLOWED_NETWORKS", "expected": f"docker network create --internal {name}"},
+        )
+
+
+def usable_security_opts(options: Iterable[str], facts: EngineFacts) -> tuple[str, ...]:
+    """The operator's options, without the one that an old engine does not know and has as its default."""
+    major = facts.version.split(".", 1)[0]
+    old = major.isdecimal() and int(major) < _BUILTIN_SINCE
+    return tuple(option for option in options if not (old and option == "seccomp=builtin"))

@@ -1,0 +1,107 @@
+"""What a container may do: a pure function from the attempt, its image and its output folder to the plan."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoscorer.executor.base import AttemptPlan, Limits
+from autoscorer.executor.docker.options import HOSTNAME, WORKSPACE
+from autoscorer.executor.docker.types import Binding, ContainerPlan, RunnableImage
+
+NOBODY = "65534:65534"
+FILE_SLACK_BYTES = 2**20  # one file may just pass the output limit, so that the watch can name it
+LABEL_NAME = "autoscorer.name"
+LABEL_OWNER = "autoscorer.owner"
+LABEL_JOB = "autoscorer.job"
+LABEL_FOLDER = "autoscorer.folder"
+HOSTS = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOSTNAME}\n"
+DEFAULT_ENV = {"HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - the container's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What `stage_in` made on the host for one attempt."""
+
+    name: str
+    out_dir: Path
+    spec_copy: Path
+    hosts: Path
+    output_is_capped: bool
+
+
+def container_name(plan: AttemptPlan, nonce: str) -> str:
+    """A name of its own for each attempt: the full id is hashed, so ids that share a prefix never meet."""
+    text = "\0".join((plan.job_id, plan.attempt_id, str(plan.attempt_dir), nonce))
+    return f"autoscorer-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def owner_labels(plan: AttemptPlan, *, name: str, owner: str) -> dict[str, str]:
+    """How a killed run's container is found again."""
+    return {
+        LABEL_NAME: name,
+        LABEL_OWNER: owner,
+        LABEL_JOB: plan.job_id,
+        LABEL_FOLDER: str(plan.attempt_dir),
+    }
+
+
+def container_plan(
+    plan: AttemptPlan,
+    image: RunnableImage,
+    prepared: Prepared,
+    *,
+    owner: str,
+    user: str,
+    security_opts: tuple[str, ...],
+) -> ContainerPlan:
+    """``owner`` is written on it, ``user`` is whom it runs as."""
+    limits = plan.limits
+    return ContainerPlan(
+        name=prepared.name,
+        labels=owner_labels(plan, name=prepared.name, owner=owner),
+        image=image,
+        command=plan.command,
+        env=_env(plan.env, image.env),
+        user=user,
+        bindings=_bindings(plan, prepared),
+        cpu_cores=limits.cpu_cores,
+        memory_bytes=limits.memory_bytes,
+        shm_bytes=limits.shm_bytes,
+        tmp_bytes=tmp_bytes(limits),
+        gpus=limits.gpus,
+        processes=limits.processes,
+        file_bytes=None if prepared.output_is_capped else _largest_file_bytes(limits),
+        network=plan.network,
+        security_opts=security_opts,
+    )
+
+
+def _bindings(plan: AttemptPlan, prepared: Prepared) -> tuple[Binding, ...]:
+    shown = {
+        f"{WORKSPACE}/input": plan.input_dir,
+        f"{WORKSPACE}/output": prepared.out_dir,
+        f"{WORKSPACE}/meta.json": prepared.spec_copy,
+    }
+    if plan.network == "none":  # on a network the engine writes it
+        shown["/etc/hosts"] = prepared.hosts
+    return tuple(
+        Binding(source=source, target=target, read_only=source != prepared.out_dir)
+        for target, source in shown.items()
+    )
+
+
+def tmp_bytes(limits: Limits) -> int:
+    """The container's /tmp is memory; half of it, as tmpfs has it by default."""
+    return max(2**20, limits.memory_bytes // 2)
+
+
+def _largest_file_bytes(limits: Limits) -> int:
+    return max(limits.output_bytes, tmp_bytes(limits)) + FILE_SLACK_BYTES
+
+
+def _env(asked: Mapping[str, str], image: Mapping[str, str]) -> dict[str, str]:
+    """What the job asks for, and defaults for what neither it nor the image says."""
+    return {name: value for name, value in DEFAULT_ENV.items() if name not in image} | dict(asked)

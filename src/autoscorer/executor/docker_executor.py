@@ -1,0 +1,322 @@
+"""The Docker backend: one container for each attempt, with nothing that it does not need."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autoscorer.executor.base import (
+    AttemptPlan,
+    Executor,
+    IsAlive,
+    Isolation,
+    OnEvent,
+    Reaped,
+    RunOutcome,
+    StopReason,
+    StopSignal,
+)
+from autoscorer.executor.commands import check_command
+from autoscorer.executor.docker.client import Engine, connect
+from autoscorer.executor.docker.containers import (
+    BindSourceMissingError,
+    Container,
+    EngineSilentError,
+    StartRefused,
+    remove_container,
+)
+from autoscorer.executor.docker.image_files import check_image_files
+from autoscorer.executor.docker.images import ensure_image
+from autoscorer.executor.docker.isolation import isolation_report
+from autoscorer.executor.docker.logs import AttachedStream, ContainerLog
+from autoscorer.executor.docker.offers import check_gpus, check_network, usable_security_opts
+from autoscorer.executor.docker.outcomes import Measured, ended_outcome, refused_outcome, run_facts
+from autoscorer.executor.docker.output_cap import OutputFolder, make_output
+from autoscorer.executor.docker.planning import (
+    HOSTS,
+    NOBODY,
+    Prepared,
+    container_name,
+    container_plan,
+    owner_labels,
+)
+from autoscorer.executor.docker.readable import check_readable, container_user
+from autoscorer.executor.docker.reaper import Journal, Trace, reap, reap_quietly
+from autoscorer.executor.docker.types import Binding, RunnableImage
+from autoscorer.executor.docker.usage import UsageMeter
+from autoscorer.executor.docker.waiting import Vigil
+from autoscorer.executor.ownership import Owner, process_is_alive
+from autoscorer.utils.config import Settings
+from autoscorer.utils.errors import AutoscorerError
+
+if TYPE_CHECKING:  # a job needs no probes
+    from autoscorer.confine.probes import Diagnosis
+
+JOURNAL = "attempts"
+CHECKED_IMAGES = "checked-images"
+
+
+class _Attempt:
+    """What the steps of one attempt leave for each other."""
+
+    def __init__(self, engine: Engine, image: RunnableImage, trace: Trace) -> None:
+        self.engine = engine
+        self.image = image
+        self.trace = trace
+        self.user = container_user()
+        # Their names cannot be guessed either: the hash in a trace's name is over a random number.
+        self.spec_copy = trace.folder / f"meta-{trace.name}.json"
+        self.hosts = trace.folder / f"hosts-{trace.name}"
+        self.made = ExitStack()
+        self.is_gone = False
+        self.output: OutputFolder
+        self.container: Container
+        self.log: ContainerLog | None = None
+        self.stream: AttachedStream | None = None
+        self.refused: StartRefused | None = None
+        self.started_at = 0.0
+
+
+class DockerExecutor(Executor):
+    """Runs each attempt in a container of its own on the engine at DOCKER_HOST, which sees our files."""
+
+    name = "docker"
+
+    def __init__(self, settings: Settings, *, also_shown: tuple[Binding, ...] = ()) -> None:
+        """``also_shown`` is mounted besides the workspace; no job has any."""
+        self._settings = settings
+        self._also_shown = also_shown
+        self._journal = Journal(settings.data_dir / JOURNAL)
+        self._attempts: dict[Path, _Attempt] = {}
+
+    def prepare(self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent) -> None:
+        check_command(plan, may_be_empty=True)
+        check_readable(plan.input_dir, container_user())
+        with ExitStack() as undo:
+            engine = undo.enter_context(connect(self._settings))
+            # A connection of its own for every call: see `waiting.Vigil`.
+            engine.api.headers["Connection"] = "close"
+            trace = self._new_trace(plan)
+            self._journal.write(trace)
+            undo.callback(self._journal.cross_out, trace.name)
+            reap_quietly(engine, self._journal, process_is_alive, engine_host=self._settings.docker_host)
+            check_gpus(plan.limits.gpus, engine.facts())
+            check_network(plan.network, engine)
+            workspace_dir = plan.spec_path.parent
+            image = ensure_image(engine, plan, self._settings, workspace_dir, on_event, stop=stop)
+            self._attempts[plan.attempt_dir] = _Attempt(engine, image, trace)
+            undo.pop_all()
+
+    def stage_in(self, plan: AttemptPlan) -> None:
+        attempt = self._attempts[plan.attempt_dir]
+        plan.attempt_dir.mkdir(parents=True, exist_ok=True)
+        plan.attempt_dir.chmod(0o700)
+        plan.logs_dir.mkdir(parents=True, exist_ok=True)
+        for path in (attempt.spec_copy, attempt.hosts):
+            attempt.made.callback(path.unlink, missing_ok=True)
+        shutil.copyfile(plan.spec_path, attempt.spec_copy)
+        attempt.hosts.write_text(HOSTS, encoding="ascii")
+        for path in (attempt.spec_copy, attempt.hosts):
+            path.chmod(0o644)
+        may_mount = os.geteuid() == 0 and attempt.engine.facts().local
+        attempt.output = make_output(plan, capped=may_mount)
+        attempt.made.callback(attempt.output.close)
+
+    def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
+        attempt = self._attempts[plan.attempt_dir]
+        check_image_files(
+            attempt.engine,
+            attempt.image,
+            name=attempt.trace.name,
+            labels=owner_labels(plan, name=attempt.trace.name, owner=str(attempt.trace.owner)),
+            checked=self._settings.data_dir / CHECKED_IMAGES,
+        )
+        attempt.log = ContainerLog(plan.logs_dir / "container.log", plan.limits.log_bytes)
+        try:
+            self._start(plan, attempt, init=True)
+        except LookupError:
+            attempt.container.remove()
+            self._start(plan, attempt, init=False)
+        on_event(
+            "execution_started",
+            {
+                "backend": self.name,
+                "container": attempt.trace.name,
+                **run_facts(attempt.image, attempt.engine.facts()),
+            },
+        )
+
+    def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
+        attempt = self._attempts[plan.attempt_dir]
+        isolation, facts = self._report(plan, attempt), run_facts(attempt.image, attempt.engine.facts())
+        if attempt.refused is not None or attempt.stream is None or attempt.log is None:
+            refused = attempt.refused or StartRefused(exit_code=127, reason="")
+            return refused_outcome(refused, isolation=isolation, facts=facts)
+        meter = _meter(attempt)
+        vigil = Vigil(
+            attempt.container,
+            attempt.stream,
+            attempt.log,
+            meter,
+            started_at=attempt.started_at,
+            time_limit_s=plan.limits.time_limit_s,
+        )
+        checks: list[Callable[[], StopReason | None]] = [
+            stop,
+            lambda: StopReason.OUTPUT_LIMIT if attempt.output.breach() else None,
+        ]
+        try:
+            # A program that eats disk would use a grace to eat more.
+            end = vigil.watch(checks, at_once=(StopReason.OUTPUT_LIMIT,))
+        finally:
+            attempt.stream = vigil.stream
+        if end.gap is None:
+            attempt.is_gone = attempt.container.remove()
+        measured = Measured(
+            peak_memory_bytes=meter.peak_memory_bytes if meter else None,
+            cpu_seconds=meter.cpu_seconds if meter else None,
+            oom_kills=meter.oom_kills if meter else 0,
+            stderr_tail=attempt.log.stderr_tail,
+            log_bytes_dropped=attempt.log.close(),
+        )
+        return ended_outcome(
+            end,
+            measured,
+            breach=attempt.output.breach(at_end=True),
+            output_is_capped=attempt.output.is_capped,
+            isolation=isolation,
+            facts=facts,
+        )
+
+    def output_dir(self, plan: AttemptPlan) -> Path:
+        return self._attempts[plan.attempt_dir].output.path
+
+    def clean_up(self, plan: AttemptPlan) -> None:
+        attempt = self._attempts.pop(plan.attempt_dir, None)
+        if attempt is None:
+            return
+        try:
+            if attempt.stream is not None:
+                attempt.stream.close()
+            if attempt.log is not None:
+                attempt.log.close()
+            self._leave_nothing(attempt)
+        finally:
+            attempt.engine.close()
+
+    def reap(self, is_alive: IsAlive) -> tuple[Reaped, ...]:
+        """Raises AutoscorerError when the engine does not answer: then nothing can be known."""
+        with connect(self._settings) as engine:
+            return reap(engine, self._journal, is_alive, engine_host=self._settings.docker_host)
+
+    def _new_trace(self, plan: AttemptPlan) -> Trace:
+        return Trace(
+            name=container_name(plan, secrets.token_hex(16)),
+            owner=Owner.this_process(),
+            folder=plan.attempt_dir,
+            engine=self._settings.docker_host,
+        )
+
+    def _start(self, plan: AttemptPlan, attempt: _Attempt, *, init: bool) -> None:
+        """Create, attach, start. Raises LookupError when the engine has no docker-init."""
+        try:
+            attempt.container = self._create(plan, attempt, init=init)
+        except BindSourceMissingError:
+            if not attempt.output.is_capped:
+                raise _not_shared() from None
+            # The engine may share our files and not our mounts (it runs beside us in a container).
+            attempt.output.close()
+            attempt.output = make_output(plan, capped=False)
+            attempt.made.callback(attempt.output.close)
+            try:
+                attempt.container = self._create(plan, attempt, init=init)
+            except BindSourceMissingError as exc:
+                raise _not_shared() from exc
+        if attempt.stream is not None:
+            attempt.stream.close()
+        attempt.stream = attempt.container.attach()
+        attempt.refused = attempt.container.start()
+        attempt.started_at = time.monotonic()
+
+    def _create(self, plan: AttemptPlan, attempt: _Attempt, *, init: bool) -> Container:
+        prepared = Prepared(
+            name=attempt.trace.name,
+            out_dir=attempt.output.path,
+            spec_copy=attempt.spec_copy,
+            hosts=attempt.hosts,
+            output_is_capped=attempt.output.is_capped,
+        )
+        facts = attempt.engine.facts()
+        body = container_plan(
+            plan,
+            attempt.image,
+            prepared,
+            owner=str(attempt.trace.owner),
+            user=attempt.user,
+            security_opts=usable_security_opts(self._settings.security_opts, facts),
+        )
+        body = replace(body, bindings=(*body.bindings, *self._also_shown))
+        return Container.create(attempt.engine, body, init=init)
+
+    def _report(self, plan: AttemptPlan, attempt: _Attempt) -> Isolation:
+        return isolation_report(
+            attempt.engine.facts(),
+            network=plan.network,
+            security_opts=self._settings.security_opts,
+            host_user_differs=attempt.user == NOBODY,
+            init=attempt.container.init,
+            output_is_capped=attempt.output.is_capped,
+            warnings=attempt.container.warnings,
+        )
+
+    def _leave_nothing(self, attempt: _Attempt) -> None:
+        """What cannot be removed now is written down, for the next run or `autoscorer clean`."""
+        gone = attempt.is_gone or remove_container(attempt.engine, attempt.trace.name)
+        try:
+            attempt.made.close()
+        except OSError:
+            gone = False
+        if gone:
+            self._journal.cross_out(attempt.trace.name)
+        else:
+            self._journal.write(replace(attempt.trace, over=True))
+
+
+def _meter(attempt: _Attempt) -> UsageMeter | None:
+    with suppress(EngineSilentError, LookupError):
+        state = attempt.container.state()
+        meter = UsageMeter(attempt.container, state, local=attempt.engine.facts().local)
+        meter.sample()
+        return meter
+    return None
+
+
+def _not_shared() -> AutoscorerError:
+    return AutoscorerError(
+        "RESOURCE_UNAVAILABLE",
+        "The Docker engine does not see the workspace's folder: it runs on another machine or in a "
+        "container without it.",
+        {
+            "setting": "DOCKER_HOST",
+            "expected": "an engine on this machine, or the workspace at the same path where the engine runs",
+        },
+    )
+
+
+def make_executor(settings: Settings, isolation: str) -> Executor:
+    """This backend, as the composition root makes it; a container is a container in every mode."""
+    return DockerExecutor(settings)
+
+
+def diagnose(settings: Settings) -> Diagnosis:
+    """What the engine at DOCKER_HOST enforces, tried in containers of its own."""
+    from autoscorer.executor.docker.probes import diagnose_engine
+
+    return diagnose_engine(settings)

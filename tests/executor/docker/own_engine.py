@@ -1,0 +1,113 @@
+"""An engine of a test's own, to be stopped, killed and frozen: the shared one is never touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.executor.attempts import eventually
+from tests.executor.docker.containers import BUSYBOX
+
+
+class OwnEngine:
+    """dockerd with everything of it below ``folder``, and the busybox image in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.socket = folder / "d.sock"
+
+    @property
+    def host(self) -> str:
+        return f"unix://{self.socket}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    shutil.which("dockerd") or "/usr/sbin/dockerd",
+                    f"--host={self.host}",
+                    f"--data-root={self._folder / 'data'}",
+                    f"--exec-root={self._folder / 'exec'}",
+                    f"--pidfile={self._folder / 'pid'}",
+                    "--bridge=none",
+                    "--iptables=false",
+                    "--ip6tables=false",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        assert eventually(self.answers, within_s=30), (self._folder / "log").read_text()[-2000:]
+
+    def answers(self) -> bool:
+        return self.docker("version", check=False).returncode == 0
+
+    def load_busybox(self) -> None:
+        saved = subprocess.run(["docker", "save", BUSYBOX], capture_output=True, check=True).stdout
+        self.docker("load", given=saved)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Signal it and wait for its end: SIGTERM ends its containers, SIGKILL leaves them."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(30)
+
+    def freeze(self) -> None:
+        """It still accepts connections and answers no more."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.thaw()
+            for name in self.docker("ps", "-aq", check=False).stdout.decode().split():
+                self.docker("rm", "-f", name, check=False)
+            self._process.terminate()
+            self._process.wait(30)
+        assert eventually(lambda: not self.leftovers(), within_s=10), self.leftovers()
+
+    def leftovers(self) -> list[int]:
+        """Processes that name this engine's folder: its containerd and its containers' shims."""
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                command = Path("/proc", name, "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(self._folder).encode() in command and int(name) != os.getpid():
+                found.append(int(name))
+        return found
+
+    def docker(
+        self, *arguments: str, given: bytes | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]:
+        command = ["docker", "-H", self.host, *arguments]
+        return subprocess.run(command, input=given, capture_output=True, check=check, timeout=30)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+
+@contextmanager
+def own_engine(folder: Path) -> Iterator[OwnEngine]:
+    """Started and with the image in it; stopped afterwards, whatever a test did to it."""
+    folder.mkdir(parents=True)
+    engine = OwnEngine(folder)
+    try:
+        engine.start()
+        engine.load_busybox()
+        yield engine
+    finally:
+        engine.close()
+        shutil.rmtree(folder, ignore_errors=True)

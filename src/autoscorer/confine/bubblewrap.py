@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -182,16 +183,18 @@ def usable_bubblewrap() -> Path:
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if numbers < OLDEST:
         raise _unavailable(f"bubblewrap is too old ({version.strip() or 'unknown'}); 0.8 is needed")
-    trial = subprocess.run(
-        [found, *("--unshare-all", "--unshare-user", "--disable-userns", "--ro-bind", "/", "/"), "/bin/true"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={},
-    )
-    if trial.returncode != 0:
-        raise _unavailable(f"bubblewrap cannot make a sandbox here ({trial.stderr.strip()[-200:]})")
-    return Path(found)
+    for pause_s in (0.1, 0.5, 0.0):  # a machine at its limit of processes has room again a moment later
+        trial = _trial(found)
+        if trial.returncode == 0:
+            return Path(found)
+        time.sleep(pause_s)
+    raise _unavailable(f"bubblewrap cannot make a sandbox here ({trial.stderr.strip()[-200:]})")
+
+
+def _trial(bwrap: str) -> subprocess.CompletedProcess[str]:
+    """A trivial program in a sandbox."""
+    options = ("--unshare-all", "--unshare-user", "--disable-userns", "--ro-bind", "/", "/")
+    return subprocess.run([bwrap, *options, "/bin/true"], capture_output=True, text=True, check=False, env={})
 
 
 def _unavailable(reason: str) -> AutoscorerError:

@@ -237,7 +237,7 @@ def _execute(job: _Job, attempt: Attempt) -> None:
     try:
         with job.stage("execute"):
             executor.run(attempt_plan, stop=job.context.stop, on_event=_logged(job), collect=collect)
-    except BaseException:
+    except BaseException:  # clean-up, then up it goes
         # What stands in output/ must be of this attempt: an old prediction is never scored for a new run.
         if fresh.exists():
             fresh.rename(attempt.root / "refused")

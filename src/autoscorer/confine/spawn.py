@@ -91,7 +91,7 @@ class Confined:
             self._control = self._launch(command, caps)
             self._await_start()
             self.started_at = time.monotonic()
-        except BaseException:
+        except BaseException:  # clean-up: whatever stopped the start, what was opened is closed
             self._resources.close()
             raise
 

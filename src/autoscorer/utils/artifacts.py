@@ -30,7 +30,7 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # clean-up: no interrupt leaves the temporary file
         Path(temporary).unlink(missing_ok=True)
         raise
 

@@ -94,7 +94,7 @@ def connect(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S) -> Engine:
     try:
         with engine_errors("connecting", refused="RESOURCE_UNAVAILABLE"):
             answer = api.version(api_version=settings.docker_api_version is not None)
-    except BaseException:
+    except BaseException:  # clean-up: an interrupt must not leave the socket open either
         api.close()
         raise
     if not isinstance(answer, dict) or "ApiVersion" not in answer:

@@ -93,7 +93,7 @@ class CappedOutput(OutputFolder):
             # The mount keeps it. Without a name it goes with the mount, however we end.
             self._image.unlink()
             self._make_folder()
-        except BaseException:
+        except BaseException:  # clean-up: a mount half made is taken down, interrupted or not
             self.close()
             raise
         self._used_before = _used(self._root)

@@ -23,7 +23,7 @@ from autoscorer.commands import _frame
 from autoscorer.confine import properties
 from autoscorer.executor.docker.isolation import isolation_report
 from autoscorer.executor.docker.types import EngineFacts
-from autoscorer.scorers.registry import describe_all
+from autoscorer.scorers.catalog import Catalog
 from autoscorer.settings.table import SettingRow
 from autoscorer.utils.config import setting_rows
 from autoscorer.utils.errors import AutoscorerError, CodeRow, code_table
@@ -96,7 +96,8 @@ def _allowed(row: SettingRow) -> str:
 
 def scorers(language: str) -> str:
     """What the built-in scorers say of themselves."""
-    return table(_SCORER_COLUMNS[language], (_scorer_cells(row, language) for row in describe_all()))
+    cards = [entry.card.model_dump() for entry in Catalog().entries()]
+    return table(_SCORER_COLUMNS[language], (_scorer_cells(row, language) for row in cards))
 
 
 def _scorer_cells(row: Mapping[str, Any], language: str) -> Sequence[Any]:

@@ -12,6 +12,7 @@ from autoscorer import pipeline, scheduler
 from autoscorer.executor.base import AttemptPlan, Executor, OnEvent, RunOutcome, StopSignal
 from autoscorer.pipeline import JobContext
 from autoscorer.schemas.job import JobSpec
+from autoscorer.scorers.catalog import Catalog
 from autoscorer.utils.config import Config, Node
 from autoscorer.utils.errors import AutoscorerError
 from tests.workspaces import MakeWorkspace
@@ -108,7 +109,7 @@ class FailingExecutor(Executor):
 
 
 def context(executor: Executor) -> JobContext:
-    return JobContext(settings=SETTINGS, choose=lambda: executor)
+    return JobContext(settings=SETTINGS, choose=lambda: executor, catalog=Catalog())
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from autoscorer.scheduler import MAX_ATTEMPTS, may_try_again, resolve_limits
 from autoscorer.schemas.envelope import Warning_
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import Result
+from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.evaluation import evaluate
-from autoscorer.scorers.registry import get_scorer
 from autoscorer.scorers.view import combined_sha256, workspace_view
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -43,6 +43,7 @@ class JobContext:
 
     settings: Settings
     choose: Callable[[], Executor]
+    catalog: Catalog
     stop: StopSignal = _never
     on_stage: Callable[[str], None] = _quiet
     keep_attempt: bool = False
@@ -157,7 +158,7 @@ def _job(context: JobContext, workspace_path: str | Path, *, stage: str) -> Iter
         job.facts.begin(spec)
         try:
             job.logger.start(spec.model_dump(mode="json", exclude_none=True))
-            job.facts.warnings += exposure_warnings(workspace, spec, context.settings)
+            job.facts.warnings += exposure_warnings(workspace, spec, context.settings, context.catalog)
             yield job
             job.logger.complete(timing=job.facts.timing)
         except KeyboardInterrupt:
@@ -292,16 +293,16 @@ def _score(
     after_run: bool = True,
 ) -> Scored:
     """Evaluate a copy of the output and publish the result beside the original."""
-    scorer = get_scorer(scorer_name or job.spec.scorer)
-    job.facts.provenance |= {"scorer": scorer.name, "version": scorer.version}
+    entry = job.context.catalog.find(scorer_name or job.spec.scorer)
+    job.facts.provenance |= {"scorer": entry.card.name, "version": entry.card.version}
     chosen = dict(params) if params is not None else dict(job.spec.scorer_params)
-    job.logger.scoring_start(scorer.name, {"version": scorer.version, "params": chosen})
+    job.logger.scoring_start(entry.card.name, {"version": entry.card.version, "params": chosen})
     with job.stage("view"):
         view = workspace_view(job.workspace, job.output_dir, attempt.root / "view", job.policy("scoring"))
     if not after_run:
         job.facts.adopt_run(records.read_run_info(job.workspace), combined_sha256(view.delivered.sha256))
     with job.stage("score"):
-        result = evaluate(scorer, view, chosen, job.facts.provenance)
+        result = evaluate(job.context.catalog, entry, view, chosen, job.facts.provenance)
     result = result.model_copy(
         update={
             "timing": job.facts.timing | result.timing,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from autoscorer import executor
 from autoscorer.schemas.job import SpecFault, spec_error
 from autoscorer.schemas.result import Result
+from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.evaluation import evaluate
-from autoscorer.scorers.registry import get_scorer
 from autoscorer.scorers.view import files_view
 from autoscorer.utils.config import Config, Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -81,8 +81,14 @@ def _engine_answers(settings: Settings) -> bool:
     return answers(settings)
 
 
+def open_catalog(settings: Settings | None = None) -> Catalog:
+    """The scorers of this installation; close it in the end."""
+    return Catalog()
+
+
 def job_context(
     settings: Settings,
+    catalog: Catalog,
     *,
     backend: str = "auto",
     isolation: Isolation = "hardened",
@@ -95,6 +101,7 @@ def job_context(
 
     return JobContext(
         settings=settings,
+        catalog=catalog,
         choose=lambda: make_executor(backend, settings, isolation),
         on_stage=on_stage,
         stop=stop,
@@ -122,11 +129,14 @@ def score(
             raise ValueError("give either a workspace or reference and predictions")
         from autoscorer import pipeline
 
-        context = job_context((config or Config()).settings)
-        return pipeline.score(context, workspace, scorer_name=scorer, params=params).result
+        settings = (config or Config()).settings
+        with open_catalog(settings) as catalog:
+            context = job_context(settings, catalog)
+            return pipeline.score(context, workspace, scorer_name=scorer, params=params).result
     if reference is None or predictions is None or scorer is None:
         raise ValueError("without a workspace, reference, predictions and scorer are needed")
-    return score_files(Path(reference), Path(predictions), scorer, params=params)
+    with open_catalog(config.settings if config else None) as catalog:
+        return score_files(catalog, Path(reference), Path(predictions), scorer, params=params)
 
 
 def run(
@@ -142,8 +152,10 @@ def run(
     """
     from autoscorer import pipeline
 
-    context = job_context((config or Config()).settings, backend=backend, isolation=isolation)
-    return pipeline.run(context, workspace)
+    settings = (config or Config()).settings
+    with open_catalog(settings) as catalog:
+        context = job_context(settings, catalog, backend=backend, isolation=isolation)
+        return pipeline.run(context, workspace)
 
 
 def run_pipeline(
@@ -156,11 +168,14 @@ def run_pipeline(
     """Run a workspace's container, then score its predictions. Raises AutoscorerError."""
     from autoscorer import pipeline
 
-    context = job_context((config or Config()).settings, backend=backend, isolation=isolation)
-    return pipeline.run_then_score(context, workspace).result
+    settings = (config or Config()).settings
+    with open_catalog(settings) as catalog:
+        context = job_context(settings, catalog, backend=backend, isolation=isolation)
+        return pipeline.run_then_score(context, workspace).result
 
 
 def score_files(
+    catalog: Catalog,
     reference: Path,
     predictions: Path,
     scorer_name: str,
@@ -172,14 +187,14 @@ def score_files(
 
     Raises AutoscorerError.
     """
-    scorer = get_scorer(scorer_name)
+    entry = catalog.find(scorer_name)
     if output is not None:
         _make_output(output)
     root = Path(tempfile.mkdtemp(prefix="autoscorer-"))
     try:
-        with files_view(scorer, reference, predictions, root) as view:
+        with files_view(entry.card, reference, predictions, root) as view:
             provenance = {"isolation": "none: nothing was run", "image_digest": "none"}
-            result = evaluate(scorer, view, params or {}, provenance)
+            result = evaluate(catalog, entry, view, params or {}, provenance)
         if output is None:
             return result.model_copy(update={"artifacts": {}})
         from autoscorer.records import publish_result

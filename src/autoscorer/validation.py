@@ -11,8 +11,7 @@ from autoscorer.reading.source import Role, find_source
 from autoscorer.scheduler import resolve_limits
 from autoscorer.schemas.envelope import Warning_
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
-from autoscorer.scorers.invoke import check_params
-from autoscorer.scorers.registry import get_scorer
+from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.view import file_names
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -21,7 +20,9 @@ from autoscorer.workspace import TRUTH_NAMES, Workspace
 Checked = TypeVar("Checked")
 
 
-def validate(workspace_path: str | Path, settings: Settings) -> tuple[JobSpec, list[Warning_]]:
+def validate(
+    workspace_path: str | Path, settings: Settings, catalog: Catalog
+) -> tuple[JobSpec, list[Warning_]]:
     """Check all that can be checked before a job starts; returns the spec and what to be warned of.
 
     Raises CONFIG_VALIDATION_ERROR with every fault found; a single fault of another kind
@@ -35,10 +36,10 @@ def validate(workspace_path: str | Path, settings: Settings) -> tuple[JobSpec, l
     spec = _collected(found, workspace.load_spec)
     checked, trusted = (spec, set(JobSpec.model_fields)) if spec else _rest_of(workspace, found)
     if checked is not None:
-        _check_spec(found, workspace, checked, trusted, settings)
+        _check_spec(found, workspace, checked, trusted, settings=settings, catalog=catalog)
     if spec is None or found:
         raise found[0] if len(found) == 1 else spec_error(_as_faults(found))
-    return spec, exposure_warnings(workspace, spec, settings)
+    return spec, exposure_warnings(workspace, spec, settings, catalog)
 
 
 def _rest_of(workspace: Workspace, found: list[AutoscorerError]) -> tuple[JobSpec | None, set[str]]:
@@ -57,7 +58,13 @@ def _rest_of(workspace: Workspace, found: list[AutoscorerError]) -> tuple[JobSpe
 
 
 def _check_spec(
-    found: list[AutoscorerError], workspace: Workspace, spec: JobSpec, trusted: set[str], settings: Settings
+    found: list[AutoscorerError],
+    workspace: Workspace,
+    spec: JobSpec,
+    trusted: set[str],
+    *,
+    settings: Settings,
+    catalog: Catalog,
 ) -> None:
     """Every check of the parts of ``spec`` that are ``trusted`` to be what the author wrote."""
     if _collected(found, lambda: staging.output_dir(workspace, spec)) is not None:
@@ -65,10 +72,10 @@ def _check_spec(
     _collected(found, lambda: resolve_limits(spec, settings))
     if "scorer" not in trusted:
         return
-    scorer = _collected(found, lambda: get_scorer(spec.scorer))
-    if scorer is not None:
-        _collected(found, lambda: check_params(scorer, spec.scorer_params))
-    names = file_names(scorer, Role.REFERENCE) if scorer else TRUTH_NAMES
+    entry = _collected(found, lambda: catalog.find(spec.scorer))
+    if entry is not None:
+        _collected(found, lambda: catalog.check_params(entry, spec.scorer_params))
+    names = file_names(entry.card, Role.REFERENCE) if entry else TRUTH_NAMES
     _collected(found, lambda: find_source(workspace.root, Role.REFERENCE, names).check())
 
 
@@ -91,7 +98,9 @@ def _as_faults(errors: list[AutoscorerError]) -> list[SpecFault]:
     return faults
 
 
-def exposure_warnings(workspace: Workspace, spec: JobSpec, settings: Settings) -> list[Warning_]:
+def exposure_warnings(
+    workspace: Workspace, spec: JobSpec, settings: Settings, catalog: Catalog
+) -> list[Warning_]:
     """GROUND_TRUTH_EXPOSED where the program can read the truth."""
     try:
         shown = staging.input_dir(workspace, spec, shared_root=settings.workspace_root)
@@ -102,13 +111,13 @@ def exposure_warnings(workspace: Workspace, spec: JobSpec, settings: Settings) -
             code="GROUND_TRUTH_EXPOSED",
             message=f"{name} can be read by the program; move the truth to reference/",
         )
-        for name in workspace.exposed_truth(shown, _truth_names(spec))
+        for name in workspace.exposed_truth(shown, _truth_names(spec, catalog))
     ]
 
 
-def _truth_names(spec: JobSpec) -> Sequence[str]:
+def _truth_names(spec: JobSpec, catalog: Catalog) -> Sequence[str]:
     """What the job's scorer calls the truth, and the usual names."""
     try:
-        return sorted({*TRUTH_NAMES, *file_names(get_scorer(spec.scorer), Role.REFERENCE)})
+        return sorted({*TRUTH_NAMES, *file_names(catalog.find(spec.scorer).card, Role.REFERENCE)})
     except AutoscorerError:
         return TRUTH_NAMES

@@ -18,6 +18,7 @@ import requests
 
 from autoscorer import pipeline
 from autoscorer.runtime import job_context
+from autoscorer.scorers.catalog import Catalog
 from autoscorer.utils.config import Config
 from autoscorer.utils.errors import AutoscorerError
 from tests.attacks.case import TOKEN, TRUTH, Attack, Mended, Plain, Seen
@@ -110,7 +111,7 @@ class Arena:
         """Run it as `autoscorer run WS --backend docker` does."""
         workspace = workspace or self.workspace(attack)
         spec = read_spec(workspace)
-        context = job_context(self.settings(attack.settings).settings, backend="docker")
+        context = job_context(self.settings(attack.settings).settings, Catalog(), backend="docker")
         since, error = time.time(), None
         try:
             pipeline.run(context, workspace)

@@ -47,11 +47,12 @@ SUPERVISOR = """
 import os, signal, sys
 from autoscorer import pipeline
 from autoscorer.runtime import job_context
+from autoscorer.scorers.catalog import Catalog
 from autoscorer.utils.config import Config
 workspace, stage = sys.argv[1:]
 def on_stage(name):
     if name == stage: os.kill(os.getpid(), signal.SIGKILL)
-pipeline.run(job_context(Config().settings, backend="docker", on_stage=on_stage), workspace)
+pipeline.run(job_context(Config().settings, Catalog(), backend="docker", on_stage=on_stage), workspace)
 """
 
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Never
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from autoscorer.executor.base import StopReason
     from autoscorer.schemas.envelope import Warning_
+    from autoscorer.scorers.catalog import Catalog
     from autoscorer.utils.config import Config, Settings
     from autoscorer.utils.errors import AutoscorerError
 
@@ -51,6 +52,7 @@ class Frame:
     as_json: bool
     warnings: list[Warning_] = field(default_factory=list)
     stop_asked: bool = False
+    resources: ExitStack = field(default_factory=ExitStack)
     _stage: str = ""
     _status: Any = None
 
@@ -71,6 +73,13 @@ class Frame:
         doubts = [configure_service_log(settings), *self.config.warnings()]
         self.warnings += [Warning_(code="CONFIG_WARNING", message=text) for text in doubts if text]
         return settings
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The scorers of this call; what they start ends with it."""
+        from autoscorer import runtime
+
+        return self.resources.enter_context(runtime.open_catalog(self.settings))
 
     def stop(self) -> StopReason | None:
         """Asked by a running job: was it told to stop?"""
@@ -115,7 +124,7 @@ def execute(context: typer.Context, work: Callable[[Frame], Answer], *, as_json:
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, frame.interrupt)
-        with frame.progress() if not frame.as_json else nullcontext():
+        with frame.resources, frame.progress() if not frame.as_json else nullcontext():
             answer = work(frame)
     except AutoscorerError as exc:
         error = exc

@@ -28,6 +28,7 @@ def make_context(
     parse_choice(isolation, ["hardened", "trusted"], "--isolation")
     return runtime.job_context(
         frame.settings,
+        frame.catalog,
         backend=backend,
         isolation=cast("Isolation", isolation),
         on_stage=frame.on_stage,

@@ -54,7 +54,7 @@ def command(
         from autoscorer.workspace import Workspace
 
         job = make_context(frame, backend=backend, isolation=isolation, keep=keep)
-        spec, warnings = validate(workspace, frame.settings)
+        spec, warnings = validate(workspace, frame.settings, frame.catalog)
         planned = pipeline.plan(job, Workspace.open(workspace), spec)
         executor = job.choose()
         limits = asdict(planned.limits)

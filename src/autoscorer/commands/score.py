@@ -46,7 +46,7 @@ def command(
     def work(frame: Frame) -> Answer:
         if workspace is not None:
             return _workspace(frame, workspace)
-        return _files()
+        return _files(frame)
 
     def _workspace(frame: Frame, path: str) -> Answer:
         from autoscorer import pipeline
@@ -54,10 +54,11 @@ def command(
         job = make_context(frame, keep=keep)
         return scored_answer(pipeline.score(job, path, scorer_name=scorer, params=chosen))
 
-    def _files() -> Answer:
+    def _files(frame: Frame) -> Answer:
         from autoscorer import runtime
 
         result = runtime.score_files(
+            frame.catalog,
             Path(reference or ""),
             Path(predictions or ""),
             scorer or "",

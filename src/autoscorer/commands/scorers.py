@@ -21,11 +21,10 @@ def _group() -> None:
 def list_(context: typer.Context, *, as_json: JsonOption = False) -> None:
     """List the scorers with their metric and direction."""
 
-    def work(_frame: Frame) -> Answer:
+    def work(frame: Frame) -> Answer:
         from autoscorer.commands._panels import table
-        from autoscorer.scorers.registry import describe_all
 
-        described = describe_all()
+        described = [entry.card.model_dump(mode="json") for entry in frame.catalog.entries()]
         columns = ["name", "version", "task", "primary_metric", "higher_is_better", "aliases"]
         rows = [["" if row[name] is None else row[name] for name in columns] for row in described]
         return Answer({"scorers": described}, lambda: table(columns, rows))

@@ -15,7 +15,7 @@ def command(context: typer.Context, workspace: WorkspaceArgument, *, as_json: Js
         from autoscorer.commands._panels import pairs, titled
         from autoscorer.validation import validate
 
-        spec, warnings = validate(workspace, frame.settings)
+        spec, warnings = validate(workspace, frame.settings, frame.catalog)
         facts = {"job": spec.job_id, "task": spec.task_type, "scorer": spec.scorer}
         return Answer(
             {"valid": True, "workspace": workspace, "spec": spec.model_dump(mode="json", exclude_none=True)},

@@ -43,7 +43,7 @@ class ScorerRegistry:
 
     def get(self, name: str) -> Scorer:
         """The scorer called ``name``. Raises AutoscorerError SCORER_NOT_FOUND with near names."""
-        scorer = self._scorers.get(self._aliases.get(name, name))
+        scorer = self._scorers.get(self.canonical(name))
         if scorer is None:
             known = sorted({*self._scorers, *self._aliases})
             near = difflib.get_close_matches(name, known, n=1)
@@ -62,18 +62,9 @@ class ScorerRegistry:
     def aliases_of(self, name: str) -> list[str]:
         return sorted(alias for alias, target in self._aliases.items() if target == name)
 
-    def describe(self, name: str) -> dict[str, Any]:
-        """What a scorer says of itself, JSON-ready; what it does not declare is None."""
-        scorer = self._scorers[name]
-        model = getattr(scorer, "params_model", None)
-        declared = ("task", "primary_metric", "higher_is_better", "score_range")
-        return {
-            "name": name,
-            "version": scorer.version,
-            "aliases": self.aliases_of(name),
-            **{key: getattr(scorer, key, None) for key in declared},
-            "params_schema": model.model_json_schema() if model else None,
-        }
+    def canonical(self, name: str) -> str:
+        """The name that ``name``, perhaps an alias, stands for."""
+        return self._aliases.get(name, name)
 
 
 registry = ScorerRegistry()
@@ -84,16 +75,11 @@ def load_builtin() -> ScorerRegistry:
     """The registry with every module of this package imported; a scorer is one file here."""
     package = importlib.import_module(__package__)
     for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{__package__}.{module.name}")
+        if not module.ispkg:
+            importlib.import_module(f"{__package__}.{module.name}")
     return registry
 
 
 def get_scorer(name: str) -> Scorer:
     """The scorer instance registered as ``name``; raises AutoscorerError SCORER_NOT_FOUND."""
     return load_builtin().get(name)
-
-
-def describe_all() -> list[dict[str, Any]]:
-    """What every scorer says of itself, by name."""
-    loaded = load_builtin()
-    return [loaded.describe(name) for name in loaded.names()]

@@ -12,7 +12,7 @@ from pathlib import Path
 from autoscorer.harvest import Harvest, HarvestPolicy, harvest
 from autoscorer.reading.source import VIEW_MARKER, Role
 from autoscorer.schemas.result import canonical_json
-from autoscorer.scorers.base import BaseScorer, Scorer
+from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.utils.artifacts import open_regular, sha256_of, write_bytes, write_json
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Workspace
@@ -61,7 +61,7 @@ def workspace_view(workspace: Workspace, output: Path, root: Path, policy: Harve
 
 
 @contextmanager
-def files_view(scorer: Scorer, reference: Path, predictions: Path, root: Path) -> Iterator[ScoringView]:
+def files_view(card: ScorerCard, reference: Path, predictions: Path, root: Path) -> Iterator[ScoringView]:
     """A view of two files that need no workspace, in the folder ``root``; nothing is copied.
 
     The files are opened once and shown under the names the scorer looks for. Raises AutoscorerError:
@@ -73,7 +73,7 @@ def files_view(scorer: Scorer, reference: Path, predictions: Path, root: Path) -
         for role, (folder, path) in given.items():
             file = _pin(role, path)
             stack.callback(os.close, file.descriptor)
-            name = _canonical_name(scorer, role, path)
+            name = _canonical_name(card, role, path)
             (root / folder).mkdir()
             (root / folder / name).symlink_to(f"/proc/self/fd/{file.descriptor}")
             names[f"{folder}/{name}"] = path.name
@@ -82,11 +82,9 @@ def files_view(scorer: Scorer, reference: Path, predictions: Path, root: Path) -
         yield ScoringView(root, pinned=pinned)
 
 
-def file_names(scorer: Scorer, role: Role) -> Sequence[str]:
-    """The file names a scorer looks for; those of `BaseScorer` unless it declares its own."""
-    attribute = "reference_files" if role is Role.REFERENCE else "prediction_files"
-    names: Sequence[str] = getattr(scorer, attribute, getattr(BaseScorer, attribute))
-    return names
+def file_names(card: ScorerCard, role: Role) -> Sequence[str]:
+    """The file names a scorer looks for."""
+    return card.reference_files if role is Role.REFERENCE else card.prediction_files
 
 
 def tree_sha256(folder: Path) -> str | None:
@@ -129,11 +127,11 @@ def _state(descriptor: int) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _canonical_name(scorer: Scorer, role: Role, path: Path) -> str:
-    names = file_names(scorer, role)
+def _canonical_name(card: ScorerCard, role: Role, path: Path) -> str:
+    names = file_names(card, role)
     for name in names:
         if Path(name).suffix == path.suffix.lower():
             return name
     kinds = " or ".join(Path(name).suffix for name in names)
-    message = f"{scorer.name} reads {kinds} files; by its name {path.name} is none"
+    message = f"{card.name} reads {kinds} files; by its name {path.name} is none"
     raise AutoscorerError("BAD_FORMAT", message, {"file": path.name}, cause=role)

@@ -14,32 +14,35 @@ from typer.main import get_command
 from autoscorer import __version__, commands
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from typer._click import Command
 
 
 class CommandFolder(MutableMapping[str, Any]):
     """The commands by name, one module each; a module is imported when its command is asked for.
 
-    `--help` needs the names and the modules' first lines only: 15% of its time went into making
-    parsers nobody had asked for.
+    A folder in the folder is a group of commands. `--help` needs the names and the modules' first lines
+    only: 15% of its time went into making parsers nobody had asked for.
     """
 
-    def __init__(self) -> None:
-        found = pkgutil.iter_modules(commands.__path__)
+    def __init__(self, package: ModuleType = commands) -> None:
+        self._package = package.__name__
+        found = pkgutil.iter_modules(package.__path__)
         self._loaded: dict[str, Command | None] = {
             module.name: None for module in found if not module.name.startswith("_")
         }
 
     def summary(self, name: str) -> str:
         """What the first line of a command's module says after its name."""
-        spec = importlib.util.find_spec(f"{commands.__name__}.{name}")
+        spec = importlib.util.find_spec(f"{self._package}.{name}")
         source = spec.loader.get_source(spec.name) if spec else ""  # type: ignore[union-attr]
         first_line: str = source.split("\n", 1)[0].strip('"')
         return first_line.partition(": ")[2].capitalize()
 
     def __getitem__(self, name: str) -> Command:
         if self._loaded[name] is None:
-            module = importlib.import_module(f"{commands.__name__}.{name}")
+            module = importlib.import_module(f"{self._package}.{name}")
             self._loaded[name] = _as_command(name, module)
         loaded = self._loaded[name]
         assert loaded is not None
@@ -58,12 +61,12 @@ class CommandFolder(MutableMapping[str, Any]):
         return len(self._loaded)
 
 
-class RootGroup(TyperGroup):
-    """The root: its commands are those of the folder."""
+class FolderGroup(TyperGroup):
+    """A group whose commands are those of a folder: of `commands/` unless another is given."""
 
-    def __init__(self, **attributes: Any) -> None:
+    def __init__(self, *, folder: CommandFolder | None = None, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = CommandFolder()
+        self.commands = folder or CommandFolder()
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
@@ -76,9 +79,12 @@ class RootGroup(TyperGroup):
 
 
 def _as_command(name: str, module: Any) -> Command:
-    """A module's ``group`` or its function ``command`` as the parser wants it."""
+    """A folder's commands, a module's ``group`` or its function ``command`` as the parser wants it."""
     made: Any
-    if hasattr(module, "group"):
+    if hasattr(module, "__path__"):
+        folder = CommandFolder(module)
+        made = FolderGroup(folder=folder, help=_help(module), no_args_is_help=True, rich_markup_mode=None)
+    elif hasattr(module, "group"):
         made = get_command(module.group)
     else:
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -89,9 +95,14 @@ def _as_command(name: str, module: Any) -> Command:
     return command
 
 
+def _help(module: ModuleType) -> str:
+    """What the first line of a folder's docstring says after its name."""
+    return (module.__doc__ or "").strip().split("\n", 1)[0].partition(": ")[2].capitalize()
+
+
 app = typer.Typer(
     name="autoscorer",
-    cls=RootGroup,
+    cls=FolderGroup,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,

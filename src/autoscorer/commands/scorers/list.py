@@ -1,4 +1,4 @@
-"""`autoscorer scorers`: list the scorers and their metrics."""
+"""`autoscorer scorers list`: list the scorers with their metric and direction."""
 
 from __future__ import annotations
 
@@ -7,18 +7,8 @@ import typer
 from autoscorer.commands._frame import Answer, Frame, execute
 from autoscorer.commands._options import JsonOption
 
-group = typer.Typer(
-    help="Look at the scorers.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
-)
 
-
-@group.callback()
-def _group() -> None:
-    """Look at the scorers."""
-
-
-@group.command("list")
-def list_(context: typer.Context, *, as_json: JsonOption = False) -> None:
+def command(context: typer.Context, *, as_json: JsonOption = False) -> None:
     """List the scorers with their metric and direction."""
 
     def work(frame: Frame) -> Answer:

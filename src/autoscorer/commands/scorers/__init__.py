@@ -1,0 +1,1 @@
+"""`autoscorer scorers`: look at, load, test and write scorers."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from autoscorer.runtime import run, run_pipeline, score
     from autoscorer.schemas.job import JobSpec
     from autoscorer.schemas.result import Artifact, Result
+    from autoscorer.schemas.scorer import Example
     from autoscorer.scorers.base import BaseCSVScorer, BaseScorer, Scorer
     from autoscorer.scorers.registry import ScorerRegistry, get_scorer, register, registry
     from autoscorer.utils.config import Config
@@ -25,6 +26,7 @@ _HOMES = {
     "runtime": ("run", "run_pipeline", "score"),
     "schemas.job": ("JobSpec",),
     "schemas.result": ("Artifact", "Result"),
+    "schemas.scorer": ("Example",),
     "scorers.base": ("BaseCSVScorer", "BaseScorer", "Scorer"),
     "scorers.registry": ("ScorerRegistry", "get_scorer", "register", "registry"),
     "utils.config": ("Config",),
@@ -38,6 +40,7 @@ __all__ = [
     "BaseCSVScorer",
     "BaseScorer",
     "Config",
+    "Example",
     "JobLogger",
     "JobSpec",
     "Result",

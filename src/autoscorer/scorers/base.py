@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -14,7 +14,12 @@ from autoscorer.reading.ids import check_same_ids
 from autoscorer.reading.rows import Rows, read_rows
 from autoscorer.reading.source import Role, Source, find_source
 from autoscorer.schemas.result import Artifact, Result, canonical_json
+from autoscorer.schemas.scorer import Example
 from autoscorer.utils.artifacts import sha256_of, write_bytes
+
+if TYPE_CHECKING:  # numpy is not imported until a scorer computes
+    from autoscorer.reading.aligned import AlignedLabels, AlignedValues
+    from autoscorer.reading.coco import PredictedBoxes, Reference
 
 
 @runtime_checkable
@@ -53,6 +58,7 @@ class BaseScorer(ABC):
     params_model: ClassVar[type[BaseModel] | None] = None
     reference_files: ClassVar[tuple[str, ...]] = ("gt.csv", "gt.json")
     prediction_files: ClassVar[tuple[str, ...]] = ("pred.csv", "pred.json")
+    example: ClassVar[Example | None] = None
 
     @abstractmethod
     def score(self, workspace: Path, params: dict[str, Any]) -> Result:
@@ -65,6 +71,65 @@ class BaseScorer(ABC):
     def predictions(self, workspace: Path) -> Source:
         """The delivered file: the one of ``prediction_files`` in ``output/``."""
         return find_source(workspace, Role.PREDICTION, self.prediction_files)
+
+    def load_labels(self, workspace: Path) -> AlignedLabels:
+        """Truth and predictions read, checked, and aligned by id; labels are text.
+
+        ``y_true`` and ``y_pred`` are arrays of numbers into ``labels``, one a row of the truth. Raises
+        AutoscorerError MISSING_FILE, PARSE_ERROR or BAD_FORMAT, blamed on the side at fault.
+        """
+        from autoscorer.reading.align import load_labels
+
+        return load_labels(self.reference(workspace), self.predictions(workspace))
+
+    def load_values(self, workspace: Path) -> AlignedValues:
+        """As `load_labels`, for numbers: ``y_true`` and ``y_pred`` are arrays of finite floats."""
+        from autoscorer.reading.align import load_values
+
+        return load_values(self.reference(workspace), self.predictions(workspace))
+
+    def load_boxes(self, workspace: Path) -> tuple[Reference, PredictedBoxes]:
+        """Detection files read and checked: the truth with its images and categories, the predicted boxes.
+
+        ``images`` and ``categories`` of both are numbers, the same ones for the same id. Raises as
+        `load_labels`.
+        """
+        from autoscorer.reading.coco import read_predictions, read_reference
+
+        reference = read_reference(self.reference(workspace))
+        return reference, read_predictions(self.predictions(workspace), reference)
+
+    def make_result(
+        self,
+        metrics: Mapping[str, float | None],
+        *,
+        artifacts: Mapping[str, Artifact] | None = None,
+        **versioning: str,
+    ) -> Result:
+        """The result with these metrics; the headline (``primary_metric``, else the first) is the score.
+
+        A metric that is None is not defined by this data: it is left out and named in
+        ``versioning.undefined``. Raises ValueError if that is the headline: a score there must be, or a fault
+        with blame (`self.reference(workspace).fault`).
+        """
+        headline = self.primary_metric or next(iter(metrics))
+        defined = {name: float(value) for name, value in metrics.items() if value is not None}
+        if headline not in defined:
+            raise ValueError(f"the headline {headline} is not defined: raise a fault that says whose it is")
+        return Result(
+            summary={"score": defined[headline], headline: defined[headline]},
+            metrics=defined,
+            artifacts=dict(artifacts or {}),
+            versioning=self._versioning(
+                undefined=[name for name, value in metrics.items() if value is None], **versioning
+            ),
+        )
+
+    def write_artifact(self, workspace: Path, filename: str, content: str | bytes) -> Artifact:
+        """Write `output/artifacts/<filename>` and describe it for ``make_result(…, artifacts={…})``."""
+        return self._write_artifact(
+            workspace, filename, content.encode() if isinstance(content, str) else content
+        )
 
     def _get_iso_timestamp(self) -> str:
         """Now, as ISO 8601 UTC with ``Z``."""

@@ -12,7 +12,7 @@ from autoscorer.scorers.content import scorer_sha256
 from autoscorer.scorers.host import Code, Entry, InProcess, ScorerHost, Scoring
 from autoscorer.scorers.registry import ScorerRegistry, load_builtin
 
-_DECLARED = ("task", "primary_metric", "higher_is_better", "score_range")
+_DECLARED = ("task", "primary_metric", "higher_is_better", "score_range", "example")
 _FILES = ("reference_files", "prediction_files")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscorer.schemas.result import Result
+from autoscorer.schemas.scorer import Example
 from autoscorer.scorers.base import BaseScorer, NoParams
 from autoscorer.scorers.per_label import PerLabel
 from autoscorer.scorers.registry import register
@@ -22,6 +23,12 @@ class ClassificationAccuracy(BaseScorer):
     higher_is_better = True
     score_range = (0.0, 1.0)
     params_model = NoParams
+    example = Example(
+        reference={"gt.csv": "id,label\n1,cat\n2,cat\n3,dog\n4,fox\n"},
+        predictions={"pred.csv": "id,label\n1,cat\n2,dog\n3,dog\n4,fox\n"},
+        # 3 of 4 rows are right, 1 of 2 cats
+        metrics={"accuracy": 0.75, "accuracy_cat": 0.5, "accuracy_dog": 1.0, "accuracy_fox": 1.0},
+    )
 
     def score(self, workspace: Path, params: dict[str, Any]) -> Result:
         from autoscorer.reading.align import load_labels

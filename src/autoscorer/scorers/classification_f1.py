@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscorer.schemas.result import Result
+from autoscorer.schemas.scorer import Example
 from autoscorer.scorers.base import BaseScorer, NoParams
 from autoscorer.scorers.per_label import PerLabel
 from autoscorer.scorers.registry import register
@@ -22,6 +23,12 @@ class ClassificationF1(BaseScorer):
     higher_is_better = True
     score_range = (0.0, 1.0)
     params_model = NoParams
+    example = Example(
+        reference={"gt.csv": "id,label\n1,cat\n2,cat\n3,dog\n4,fox\n"},
+        predictions={"pred.csv": "id,label\n1,cat\n2,dog\n3,dog\n4,fox\n"},
+        # 2 · right / (true + predicted): cat 2/(2+1), dog 2/(1+2), fox 2/(1+1); their mean is 7/9
+        metrics={"f1_macro": 7 / 9, "f1_cat": 2 / 3, "f1_dog": 2 / 3, "f1_fox": 1.0},
+    )
 
     def score(self, workspace: Path, params: dict[str, Any]) -> Result:
         from autoscorer.reading.align import load_labels

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from autoscorer.reading.source import Source
 from autoscorer.schemas.result import Result
+from autoscorer.schemas.scorer import Example
 from autoscorer.scorers.base import BaseScorer
 from autoscorer.scorers.per_label import MOST_KEYS
 from autoscorer.scorers.registry import register
@@ -53,6 +54,22 @@ class DetectionMap(BaseScorer):
     params_model = DetectionParams
     reference_files = ("gt.json",)
     prediction_files = ("pred.json",)
+    example = Example(
+        reference={
+            "gt.json": """{"images": [{"id": 1}, {"id": 2}], "categories": [{"id": 3, "name": "cat"}],
+ "annotations": [{"image_id": 1, "category_id": 3, "bbox": [10, 10, 20, 20]},
+                 {"image_id": 2, "category_id": 3, "bbox": [30, 30, 40, 40]}]}
+"""
+        },
+        predictions={
+            "pred.json": """[{"image_id": 1, "category_id": 3, "bbox": [10, 10, 20, 20], "score": 0.9},
+ {"image_id": 2, "category_id": 3, "bbox": [80, 80, 10, 10], "score": 0.8}]
+"""
+        },
+        # The first box is exact, the second box is missed: precision is 1 up to recall 0.5, then 0. COCO asks
+        # at recall 0, 0.01, …, 1; the 51 answers up to 0.5 are 1.
+        metrics={"mAP": 51 / 101, "AP_cat": 51 / 101, "mAR_100": 0.5},
+    )
 
     def score(self, workspace: Path, params: dict[str, Any]) -> Result:
         from autoscorer.reading.coco import read_predictions, read_reference

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscorer.schemas.result import Result
+from autoscorer.schemas.scorer import Example
 from autoscorer.scorers.base import BaseScorer, NoParams
 from autoscorer.scorers.registry import register
 
@@ -21,6 +22,12 @@ class RegressionRmse(BaseScorer):
     higher_is_better = False
     score_range = (0.0, None)
     params_model = NoParams
+    example = Example(
+        reference={"gt.csv": "id,label\n1,1.0\n2,2.0\n3,4.0\n4,5.0\n"},
+        predictions={"pred.csv": "id,label\n1,1.0\n2,4.0\n3,4.0\n4,5.0\n"},
+        # one error of 2: √(4/4), 2/4; the truth deviates from its mean 3 by 2, 1, 1, 2: 1 − 4/10
+        metrics={"rmse": 1.0, "mae": 0.5, "r2": 0.6},
+    )
 
     def score(self, workspace: Path, params: dict[str, Any]) -> Result:
         from autoscorer.reading.align import load_values

@@ -14,7 +14,9 @@ def command(context: typer.Context, *, as_json: JsonOption = False) -> None:
     def work(frame: Frame) -> Answer:
         from autoscorer.commands._panels import table
 
-        described = [entry.card.model_dump(mode="json") for entry in frame.catalog.entries()]
+        described = [
+            entry.card.model_dump(mode="json", exclude={"example"}) for entry in frame.catalog.entries()
+        ]
         columns = ["name", "version", "task", "primary_metric", "higher_is_better", "aliases"]
         rows = [["" if row[name] is None else row[name] for name in columns] for row in described]
         return Answer({"scorers": described}, lambda: table(columns, rows))

@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 
 # Codes of what is not built yet: an isolated scorer, a queue.
 LATER = {("SCORER_TIMEOUT", ""), ("SCORER_CRASH", ""), ("ATTEMPTS_EXHAUSTED", "")}
+LATER |= {("SCORER_NOT_FOUND", cause) for cause in ("unloadable", "refused", "name_taken")}
 # It takes an engine that is killed: tests/attacks/test_engine_faults.py has one.
 ELSEWHERE = {("CONTAINER_WAIT_FAILED", "")}
 ON_DOCKER = {"IMAGE_NOT_PRESENT", "IMAGE_INVALID", "IMAGE_PULL_FAILED", "CONTAINER_CREATE_FAILED"}

@@ -1,40 +1,48 @@
-"""Which scorers there are: names to instances. The built-in ones are found, not listed."""
+"""Which scorers this process has: names to instances. The built-in ones are found, not listed."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from autoscorer.scorers.base import Scorer
 from autoscorer.utils.errors import AutoscorerError
 
 ScorerClass = TypeVar("ScorerClass", bound=type[Any])
+NAME_FORM = "letters, digits, `_`, `-` and `.`, at most 64, the first a letter, a digit or `_`"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 class ScorerRegistry:
-    """Names (and aliases) to scorer instances."""
+    """Names (and aliases) to scorer instances. A name means one scorer until it is replaced by word."""
 
     def __init__(self) -> None:
         self._scorers: dict[str, Scorer] = {}
         self._aliases: dict[str, str] = {}
 
-    def register(self, name: str, *, aliases: tuple[str, ...] = ()) -> Callable[[ScorerClass], ScorerClass]:
+    def register(
+        self, name: str, *, aliases: tuple[str, ...] = (), replace: bool = False
+    ) -> Callable[[ScorerClass], ScorerClass]:
         """Class decorator: make one instance known as ``name`` and under ``aliases``.
 
-        Raises AutoscorerError (SCORER_NOT_FOUND: it cannot be loaded) for a class that is no scorer.
+        The same class may come again (its module reloaded, its cell run again). Raises AutoscorerError
+        SCORER_NOT_FOUND: the class is no scorer, its own ``name`` would not find it, or, unless
+        ``replace``, another scorer has one of the names.
         """
 
         def decorate(cls: ScorerClass) -> ScorerClass:
-            scorer = cls()
-            if not isinstance(scorer, Scorer) or not scorer.name or not scorer.version:
-                raise AutoscorerError(
-                    "SCORER_NOT_FOUND",
-                    f"class {cls.__name__} registered as {name!r} is not a scorer: it needs name, version "
-                    "and score(workspace, params)",
-                )
+            scorer = _made(cls, name, aliases)
+            if not replace:
+                for wanted in (name, *aliases):
+                    self._check_free(wanted, name, cls)
+            for taken in (name, *aliases):
+                self._scorers.pop(taken, None)
+                self._aliases.pop(taken, None)
             self._scorers[name] = scorer
             self._aliases.update(dict.fromkeys(aliases, name))
             return cls
@@ -43,17 +51,14 @@ class ScorerRegistry:
 
     def get(self, name: str) -> Scorer:
         """The scorer called ``name``. Raises AutoscorerError SCORER_NOT_FOUND with near names."""
-        scorer = self._scorers.get(self.canonical(name))
+        scorer = self.lookup(name)
         if scorer is None:
-            known = sorted({*self._scorers, *self._aliases})
-            near = difflib.get_close_matches(name, known, n=1)
-            guess = f" Did you mean {near[0]!r}?" if near else ""
-            raise AutoscorerError(
-                "SCORER_NOT_FOUND",
-                f"no scorer is called {name!r}.{guess} Known: {', '.join(known)}",
-                {"scorer": name, "known": known},
-            )
+            raise unknown_scorer(name, {*self._scorers, *self._aliases})
         return scorer
+
+    def lookup(self, name: str) -> Scorer | None:
+        """The scorer called ``name``, None if there is none."""
+        return self._scorers.get(self.canonical(name))
 
     def names(self) -> list[str]:
         """Registered names in order, without aliases."""
@@ -65,6 +70,66 @@ class ScorerRegistry:
     def canonical(self, name: str) -> str:
         """The name that ``name``, perhaps an alias, stands for."""
         return self._aliases.get(name, name)
+
+    @contextmanager
+    def recording(self) -> Iterator[ScorerRegistry]:
+        """What is registered meanwhile is kept apart, in the registry that is given; no name is in use there.
+
+        For the process that looks into a scorer's file: what the file calls its scorers is no matter
+        of who else is loaded.
+        """
+        apart, before = ScorerRegistry(), (self._scorers, self._aliases)
+        self._scorers, self._aliases = apart._scorers, apart._aliases
+        try:
+            yield apart
+        finally:
+            self._scorers, self._aliases = before
+
+    def _check_free(self, wanted: str, name: str, cls: type[Any]) -> None:
+        holder = self.lookup(wanted)
+        same_class = holder is not None and _identity(type(holder)) == _identity(cls)
+        if holder is None or (same_class and self.canonical(wanted) == name):
+            return
+        raise AutoscorerError(
+            "SCORER_NOT_FOUND",
+            f"{wanted!r} is the name of another scorer ({type(holder).__qualname__} of "
+            f"{type(holder).__module__}); choose another, or say @register({name!r}, …, replace=True)",
+            {"scorer": wanted},
+            cause="name_taken",
+        )
+
+
+def unknown_scorer(name: str, known: set[str]) -> AutoscorerError:
+    """SCORER_NOT_FOUND for ``name``, with the nearest of the ``known`` names."""
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    listed = sorted(known)
+    message = f"no scorer is called {name!r}.{guess} Known: {', '.join(listed)}"
+    return AutoscorerError("SCORER_NOT_FOUND", message, {"scorer": name, "known": listed})
+
+
+def _made(cls: type[Any], name: str, aliases: tuple[str, ...]) -> Scorer:
+    """An instance of ``cls``, which is a scorer whose results carry a name that finds it."""
+    scorer: Any = cls()
+    problem = ""
+    if not isinstance(scorer, Scorer) or not scorer.name or not scorer.version:
+        problem = "is not a scorer: it needs name, version and score(workspace, params)"
+    elif odd := [each for each in (name, *aliases) if not _NAME.fullmatch(each)]:
+        problem = f"has a name that cannot be used, {odd[0][:80]!r}: {NAME_FORM}"
+    elif scorer.name not in (name, *aliases):
+        problem = (
+            f"calls itself {scorer.name!r}: write @register({scorer.name!r}), "
+            f"or @register({name!r}, aliases=({scorer.name!r},))"
+        )
+    if problem:
+        message = f"class {cls.__name__} registered as {name[:80]!r} {problem}"
+        raise AutoscorerError("SCORER_NOT_FOUND", message, cause="unloadable")
+    found: Scorer = scorer
+    return found
+
+
+def _identity(cls: type[Any]) -> tuple[str, str]:
+    return cls.__module__, cls.__qualname__
 
 
 registry = ScorerRegistry()

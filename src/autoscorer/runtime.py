@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # to score one file against another, none of these is needed
     from autoscorer.pipeline import JobContext
     from autoscorer.records import JobFacts
     from autoscorer.scheduler import Isolation
+    from autoscorer.scorers.child.host import ChildHost
 
 _SUFFIX = "_executor"
 
@@ -81,9 +82,15 @@ def _engine_answers(settings: Settings) -> bool:
     return answers(settings)
 
 
-def open_catalog(settings: Settings | None = None) -> Catalog:
-    """The scorers of this installation; close it in the end."""
-    return Catalog()
+def open_catalog(settings: Settings | None = None, *, isolate: bool = False) -> Catalog:
+    """The scorers of this installation; close it in the end. ``isolate``: all compute in a process apart."""
+
+    def child() -> ChildHost:
+        from autoscorer.scorers.child.host import ChildHost
+
+        return ChildHost(settings or Config().settings)
+
+    return Catalog(child, isolate=isolate)
 
 
 def job_context(

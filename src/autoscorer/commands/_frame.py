@@ -46,12 +46,13 @@ class Answer:
 
 @dataclass
 class Frame:
-    """One call of a command."""
+    """One call of a command. ``isolate``: every scorer computes in a process apart."""
 
     config_path: str | None
     as_json: bool
     warnings: list[Warning_] = field(default_factory=list)
     stop_asked: bool = False
+    isolate: bool = False
     resources: ExitStack = field(default_factory=ExitStack)
     _stage: str = ""
     _status: Any = None
@@ -79,7 +80,7 @@ class Frame:
         """The scorers of this call; what they start ends with it."""
         from autoscorer import runtime
 
-        return self.resources.enter_context(runtime.open_catalog(self.settings))
+        return self.resources.enter_context(runtime.open_catalog(self.settings, isolate=self.isolate))
 
     def stop(self) -> StopReason | None:
         """Asked by a running job: was it told to stop?"""

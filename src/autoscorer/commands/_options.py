@@ -22,3 +22,6 @@ IsolationOption = Annotated[
     ),
 ]
 KeepOption = Annotated[bool, typer.Option("--keep", help="Keep the attempt's folder in .attempts/.")]
+IsolateOption = Annotated[
+    bool, typer.Option("--isolate", help="Score in a confined process apart, the built-in scorers too.")
+]

@@ -8,6 +8,7 @@ from autoscorer.commands._frame import Answer, Frame, execute
 from autoscorer.commands._jobs import make_context, scored_answer
 from autoscorer.commands._options import (
     BackendOption,
+    IsolateOption,
     IsolationOption,
     JsonOption,
     KeepOption,
@@ -21,6 +22,7 @@ def command(
     *,
     backend: BackendOption = "auto",
     isolation: IsolationOption = "hardened",
+    isolate: IsolateOption = False,
     keep: KeepOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -29,6 +31,7 @@ def command(
     def work(frame: Frame) -> Answer:
         from autoscorer import pipeline
 
+        frame.isolate = isolate
         job = make_context(frame, backend=backend, isolation=isolation, keep=keep)
         return scored_answer(pipeline.run_then_score(job, workspace))
 

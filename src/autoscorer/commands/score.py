@@ -9,7 +9,7 @@ import typer
 
 from autoscorer.commands._frame import Answer, Frame, execute, parse_params, usage_error
 from autoscorer.commands._jobs import make_context, result_answer, scored_answer
-from autoscorer.commands._options import JsonOption, KeepOption
+from autoscorer.commands._options import IsolateOption, JsonOption, KeepOption
 
 
 def command(
@@ -33,6 +33,7 @@ def command(
     output: Annotated[
         str | None, typer.Option(metavar="DIR", help="Without a workspace: write result.json here.")
     ] = None,
+    isolate: IsolateOption = False,
     keep: KeepOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,6 +45,7 @@ def command(
         usage_error("--reference, --predictions and --output go without a WORKSPACE")
 
     def work(frame: Frame) -> Answer:
+        frame.isolate = isolate
         if workspace is not None:
             return _workspace(frame, workspace)
         return _files(frame)

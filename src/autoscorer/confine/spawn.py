@@ -83,7 +83,7 @@ class Confined:
             self._resources.callback(self.group.remove)
             self._log = HeadTailLog(log_path, log_bytes)
             self._resources.callback(self._log.close)
-            self.caps_enforced = _enforced(caps, self.group)
+            self.caps_enforced = enforced_caps(caps, self.group)
             self._stderr = Tail(STDERR_TAIL_BYTES)
             self._report = b""
             self._buffer = bytearray(PIPE_BYTES)
@@ -261,7 +261,7 @@ class Confined:
                 os.kill(pid, 9)
 
 
-def _enforced(caps: Caps, group: Cgroup) -> Mapping[str, str]:
+def enforced_caps(caps: Caps, group: Cgroup) -> Mapping[str, str]:
     """Which caps hold, and by what."""
     held = dict.fromkeys(group.enforced, "cgroup")
     if caps.memory_bytes is not None:

@@ -8,7 +8,8 @@ leash: ``T`` sends SIGTERM to the tree, ``K`` or end of file kills it. STATUS_FD
     failed TEXT                                 it could not be set up: our fault, nothing ran
     ended EXIT_CODE SIGNAL CPU_S MAX_RSS_BYTES  it and all it left behind are gone ('-' for none)
 
-A subreaper, so a daemon that forked twice and called setsid is still below it.
+A subreaper, so a daemon that forked twice and called setsid is still below it. `supervise` is the same
+for a program that is forked instead of exec'ed: the scorer's keeper calls it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1
@@ -40,19 +41,32 @@ def main() -> None:
     parent = os.getppid()
     with open(config_fd, "rb") as file:  # noqa: PTH123 - a descriptor, and pathlib costs 6 ms
         config: dict[str, Any] = marshal.load(file)  # noqa: S302 - from our own parent, never from a program
+    supervise(config, parent=parent, control=control, status=status, start=_start)
+
+
+def supervise(
+    config: dict[str, Any],
+    *,
+    parent: int,
+    control: int,
+    status: int,
+    start: Callable[[dict[str, Any]], tuple[int, str]],
+) -> None:
+    """Start the program by ``start``, which gives its pid and "" or why it could not be set up, and stay
+    until it and all below it are gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
     wakeup = _wake_on_child_exit()
-    program, failure = _start(config)
+    program, failure = start(config)
     _let_go_of_program_fds(config)
     if failure:
-        _say(status, f"failed {failure}")
+        say(status, f"failed {failure}")
         return
-    _say(status, f"started {program}")
+    say(status, f"started {program}")
     wait_status, orphaned = _watch(program, config, parent=parent, control=control, wakeup=wakeup)
     wait_status = _kill_tree(program, config, wait_status)
-    _say(status, _ended_line(wait_status))
+    say(status, _ended_line(wait_status))
     if orphaned:  # else our parent reads the counters first and removes them itself
         _remove_cgroups(config)
 
@@ -102,14 +116,14 @@ def _become_program(config: dict[str, Any], supervisor: int, failure_fd: int) ->
     """In the child. A fault of the set-up is told to ``failure_fd``; a command that is no program is
     the program's own exit code 127 or 126, as a shell has it."""
     try:
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != supervisor:
             os._exit(1)
         _confine_self(config)
         keep = {0, 1, 2, failure_fd, *config["pass_fds"]}
         for descriptor in [int(name) for name in os.listdir("/proc/self/fd")]:
             if descriptor not in keep:
-                _close(descriptor)
+                close_quietly(descriptor)
     except (OSError, ValueError) as exc:
         os.write(failure_fd, f"{type(exc).__name__}: {exc}".encode())
         os._exit(1)
@@ -126,15 +140,10 @@ def _become_program(config: dict[str, Any], supervisor: int, failure_fd: int) ->
 
 def _confine_self(config: dict[str, Any]) -> None:
     os.setsid()
-    for path in config["cgroup_procs"]:
-        _write(path, "0")
-    _write("/proc/self/oom_score_adj", "1000")  # if the machine runs out, the program goes before us
-    for kind, wanted in config["rlimits"]:
-        hard = resource.getrlimit(kind)[1]
-        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(kind, (value, value))
+    join_groups(config)
+    lower_limits(config)
     if config["no_new_privileges"]:
-        _prctl(PR_SET_NO_NEW_PRIVS, 1)
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
     for number in range(1, signal.NSIG):
         if signal.getsignal(number) == signal.SIG_IGN:  # Python ignores SIGPIPE; exec would pass that on
             signal.signal(number, signal.SIG_DFL)
@@ -144,12 +153,30 @@ def _confine_self(config: dict[str, Any]) -> None:
         os.set_inheritable(descriptor, True)  # noqa: FBT003 - no keyword there
 
 
+def join_groups(config: dict[str, Any]) -> None:
+    """Enter the program's cgroups, and go before us if the machine runs out of memory."""
+    for path in config["cgroup_procs"]:
+        _write(path, "0")
+    _write("/proc/self/oom_score_adj", "1000")
+
+
+def lower_limits(config: dict[str, Any]) -> None:
+    """Set the resource limits, soft and hard."""
+    for kind, wanted in config["rlimits"]:
+        hard = resource.getrlimit(kind)[1]
+        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (value, value))
+
+
 def _kill_tree(program: int, config: dict[str, Any], wait_status: int | None) -> int | None:
     """Kill all below us until nothing is left; the program's wait status if it was reaped on the way.
 
     No new task can be born while this runs where a cgroup counts them; elsewhere each pass stops
-    what it finds before it kills, so that a fork bomb cannot outrun it.
+    what it finds before it kills, so that a fork bomb cannot outrun it. Where the program is the first
+    process of a pid namespace, the kernel let it go only after all the others.
     """
+    if config.get("own_pids") and wait_status is not None:
+        return wait_status
     for directory in config["cgroup_dirs"]:
         _write_quietly(directory + "/pids.max", "0")
     deadline = time.monotonic() + KILL_BUDGET_S
@@ -253,10 +280,10 @@ def _let_go_of_program_fds(config: dict[str, Any]) -> None:
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
     for descriptor in config["pass_fds"]:
-        _close(descriptor)
+        close_quietly(descriptor)
 
 
-def _prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl {option}")
@@ -281,7 +308,7 @@ def _write_quietly(path: str, text: str) -> None:
         return
 
 
-def _close(descriptor: int) -> None:
+def close_quietly(descriptor: int) -> None:
     try:
         os.close(descriptor)
     except OSError as exc:
@@ -289,7 +316,7 @@ def _close(descriptor: int) -> None:
             raise
 
 
-def _say(status: int, line: str) -> None:
+def say(status: int, line: str) -> None:
     try:
         os.write(status, line.encode() + b"\n")
     except BrokenPipeError:

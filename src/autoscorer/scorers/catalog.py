@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from autoscorer.schemas.scorer import Origin, ScorerCard
 from autoscorer.scorers.base import BaseScorer, Scorer
@@ -12,15 +13,26 @@ from autoscorer.scorers.content import scorer_sha256
 from autoscorer.scorers.host import Code, Entry, InProcess, ScorerHost, Scoring
 from autoscorer.scorers.registry import ScorerRegistry, load_builtin
 
+if TYPE_CHECKING:
+    from autoscorer.scorers.child.host import ChildHost
+
 _DECLARED = ("task", "primary_metric", "higher_is_better", "score_range", "example")
 _FILES = ("reference_files", "prediction_files")
 
 
 class Catalog:
-    """Names to scorers, and scorers to where they compute. Close it: hosts may have started processes."""
+    """Names to scorers, and scorers to where they compute. Close it: hosts may have started processes.
 
-    def __init__(self) -> None:
+    What is loaded here (the built-in scorers, the calling program's own) computes here, all else in the
+    host that ``child`` makes at first use; with ``isolate`` everything does.
+    """
+
+    def __init__(self, child: Callable[[], ChildHost] | None = None, *, isolate: bool = False) -> None:
         self._in_process = InProcess()
+        self._make_child = child
+        self._isolate = isolate
+        self._child: ChildHost | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -30,6 +42,10 @@ class Catalog:
 
     def close(self) -> None:
         """End what the hosts started. Safe to call twice."""
+        with self._lock:
+            child, self._child = self._child, None
+        if child is not None:
+            child.close()
 
     def find(self, name: str) -> Entry:
         """The scorer called ``name``. Raises AutoscorerError SCORER_NOT_FOUND with near names."""
@@ -50,7 +66,17 @@ class Catalog:
         return self._host(entry).score(entry, view, params)
 
     def _host(self, entry: Entry) -> ScorerHost:
-        return self._in_process
+        apart = self._isolate or entry.instance is None
+        return self.child() if apart else self._in_process
+
+    def child(self) -> ChildHost:
+        """The host of scorers in processes apart, the same at every call."""
+        if self._make_child is None:
+            raise TypeError("this catalogue was made without a child")
+        with self._lock:
+            if self._child is None:
+                self._child = self._make_child()
+            return self._child
 
 
 def card_of(

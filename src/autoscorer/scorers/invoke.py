@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from autoscorer.schemas.job import SpecFault, spec_error
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.base import Scorer
+from autoscorer.scorers.tracing import code_of, place_of
 from autoscorer.utils.errors import AutoscorerError
 
 # Only these say something about the data; anything else a scorer raises is its own fault.
@@ -79,8 +80,10 @@ def checked(scorer: Scorer, returned: Any) -> Result:
 
 
 def _raised(scorer: Scorer, exc: BaseException) -> AutoscorerError:
-    message = f"{scorer.name} raised {type(exc).__name__}: {_first_line(exc)}"
-    return AutoscorerError("SCORE_ERROR", message, {"exception": type(exc).__name__})
+    place = place_of(exc, code_of(scorer))
+    where = f" ({place['file']}, line {place['line']})" if place else ""
+    message = f"{scorer.name} raised {type(exc).__name__}: {_first_line(exc)}{where}"
+    return AutoscorerError("SCORE_ERROR", message, {"exception": type(exc).__name__, **place})
 
 
 def _bad_result(scorer: Scorer, exc: ValueError) -> AutoscorerError:

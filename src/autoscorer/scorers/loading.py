@@ -39,7 +39,11 @@ def load_code(code: Code) -> ScorerRegistry:
 
 def describe(code: Code, sha256: str, *, origin: Origin = "stored") -> list[ScorerCard]:
     """The cards of the scorers that ``code`` registers, at least one. Raises as `load_code`."""
-    loaded = load_code(code)
+    return cards_of(load_code(code), code, sha256, origin=origin)
+
+
+def cards_of(loaded: ScorerRegistry, code: Code, sha256: str, *, origin: Origin) -> list[ScorerCard]:
+    """The cards of the scorers in ``loaded`` that are ``code``'s, at least one."""
     names = [name for name in loaded.names() if code.path or _is_of(code, type(loaded.get(name)))]
     if not names:
         raise _fault(code, "registers no scorer; there must be a class under @register(...)", line=None)

@@ -82,6 +82,9 @@ class Settings:
     max_gpus: int
     max_time_limit_s: int
     max_output_bytes: int
+    scorer_time_limit_s: int
+    scorer_memory_bytes: int
+    scorer_max_output_bytes: int
     allowed_networks: tuple[str, ...]
     security_opts: tuple[str, ...]  # those in effect: a weakening one only with the operator's word
     allow_weaker_security: bool

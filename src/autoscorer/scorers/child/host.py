@@ -1,0 +1,128 @@
+"""Scorers in a process of their own: the parent's side, as a host for the catalogue."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from autoscorer.confine.caps import Caps
+from autoscorer.confine.watch import OutputWatch
+from autoscorer.schemas.scorer import ScorerCard
+from autoscorer.scorers.child import verdicts
+from autoscorer.scorers.child.birth import Birth, Ended, Stop
+from autoscorer.scorers.child.nursery import Nursery
+from autoscorer.scorers.child.views import pinned_descriptors
+from autoscorer.scorers.host import Code, Entry, Scoring
+from autoscorer.utils.config import Settings
+from autoscorer.utils.errors import AutoscorerError
+
+MAX_TASKS = 512
+MAX_ARTIFACTS = 1000
+FILE_SLACK_BYTES = 2**20  # one file may just pass the output limit, so that the watch can name it
+
+
+class ChildHost:
+    """Computes each score in a fork of a zygote that never computes. Safe to use from several threads.
+
+    ``warm``: the zygote imports the scorers and their libraries at once, for whoever scores often.
+    """
+
+    def __init__(self, settings: Settings, *, warm: bool = False) -> None:
+        self._settings = settings
+        self._nursery = Nursery(warm=warm)
+        machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        self._memory_bytes = min(settings.scorer_memory_bytes, machine_bytes)
+
+    def check_params(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
+        """See `ScorerHost.check_params`; what declares no parameters is not asked."""
+        if entry.card.params_schema is None:
+            return dict(params)
+        request = _of_entry(entry, action="check_params", params=dict(params))
+        with TemporaryDirectory(prefix="autoscorer-") as view:
+            answer, _ = self._ask(request, Path(view), entry.card.name)
+        return verdicts.params_of(answer, entry.card.name)
+
+    def score(self, entry: Entry, view: Path, params: Mapping[str, Any]) -> Scoring:
+        """See `ScorerHost.score`."""
+        name = entry.card.name
+        request = _of_entry(entry, action="score", params=dict(params))
+        answer, ended = self._ask(request, view, name)
+        used = {
+            "scorer_peak_memory_bytes": ended.peak_memory_bytes,
+            "scorer_cpu_seconds": ended.cpu_seconds,
+        }
+        return Scoring(
+            result=verdicts.result_of(answer, name),
+            params=verdicts.params_of(answer, name),
+            seconds=ended.seconds,
+            resources={key: value for key, value in used.items() if value is not None},
+            isolation={"mode": "child"},
+        )
+
+    def describe(self, code: Code, sha256: str, *, run_example: bool = True) -> list[ScorerCard]:
+        """The scorers ``code`` registers; its own example, if it has one, was scored and compared.
+
+        Raises AutoscorerError SCORER_NOT_FOUND (unloadable); ``details`` has ``file`` and ``line`` where
+        they are known, ``example`` where it is the example that fails, ``code`` where its process failed.
+        """
+        origin = "stored" if code.module is None else "entry_point"
+        request = _of_code(code, sha256, action="describe", origin=origin, run_example=run_example)
+        name = code.module or (code.path.name if code.path else "")
+        with TemporaryDirectory(prefix="autoscorer-") as view:
+            try:
+                answer, _ = self._ask(request, Path(view), name)
+            except AutoscorerError as exc:
+                if exc.code in ("SCORER_NOT_FOUND", "EXEC_ERROR"):
+                    raise
+                raise verdicts.unloadable(
+                    f"{name} cannot be loaded: {exc.message}", {**exc.details, "code": exc.code}
+                ) from exc
+        return verdicts.cards_of(answer, name, sha256=sha256, origin=origin)
+
+    def close(self) -> None:
+        """End the zygote and every score that still runs. Safe to call twice."""
+        self._nursery.close()
+
+    def _ask(self, request: dict[str, Any], view: Path, name: str) -> tuple[dict[str, Any], Ended]:
+        """The checked answer to ``request``, and how the process ended. A process that was killed
+        together with its keeper is tried once more: it may have been another's doing."""
+        ended = self._run(request, view)
+        if ended.lost:
+            ended = self._run(request, view)
+        limit_s = self._settings.scorer_time_limit_s
+        if ended.stopped is Stop.OUTPUT_LIMIT:
+            limit = self._settings.scorer_max_output_bytes
+            message = f"{name} wrote more artifacts than the {limit} bytes it is allowed"
+            raise AutoscorerError("SCORER_BAD_RESULT", message, {"limit_bytes": limit})
+        judged = verdicts.judge(ended, name=name, time_limit_s=limit_s, memory_bytes=self._memory_bytes)
+        return judged, ended
+
+    def _run(self, request: dict[str, Any], view: Path) -> Ended:
+        artifacts = view / "output" / "artifacts"
+        artifacts.mkdir(parents=True, exist_ok=True)
+        limit = self._settings.scorer_max_output_bytes
+        watch = OutputWatch(artifacts, max_bytes=limit, max_entries=MAX_ARTIFACTS)
+        caps = Caps(memory_bytes=self._memory_bytes, tasks=MAX_TASKS, file_bytes=limit + FILE_SLACK_BYTES)
+        pinned = pinned_descriptors(view)
+        request = {**request, "workspace": str(view), "pinned": pinned}
+        birth = Birth(self._nursery, request, caps, pinned=pinned)
+        try:
+            deadline = time.monotonic() + self._settings.scorer_time_limit_s
+            return birth.wait(
+                deadline=deadline, checks=[lambda: Stop.OUTPUT_LIMIT if watch.exceeded() else None]
+            )
+        finally:
+            birth.close()
+
+
+def _of_entry(entry: Entry, **more: Any) -> dict[str, Any]:
+    return _of_code(entry.code, entry.card.sha256, name=entry.card.name, **more)
+
+
+def _of_code(code: Code, sha256: str, **more: Any) -> dict[str, Any]:
+    path = None if code.path is None else str(code.path.resolve())
+    return {"module": code.module, "path": path, "sha256": sha256, **more}

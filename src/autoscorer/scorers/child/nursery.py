@@ -1,0 +1,155 @@
+"""The parent's end of a zygote: started at first use, started again when it died, ended on close."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pkgutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import autoscorer
+from autoscorer.confine.logs import readable_tail
+from autoscorer.utils.errors import AutoscorerError
+
+START_BUDGET_S = 120.0
+END_BUDGET_S = 20.0  # longer than a keeper may take to kill its tree
+# One thread each while they are imported: a process with threads cannot be forked in peace.
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/tmp",  # noqa: S108 - the scorer's own, in its own root
+    "LANG": "C.UTF-8",
+    "USER": "nobody",
+    "LOGNAME": "nobody",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
+WARM_MODULES = ("numpy", "polars", "hotcoco", "autoscorer.reading.fast")
+
+
+class Nursery:
+    """Gives birth to scorers' processes. Safe to use from several threads."""
+
+    def __init__(self, *, warm: bool = False) -> None:
+        self._warm = warm
+        self._lock = threading.Lock()
+        self._zygote: _Zygote | None = None
+
+    def fork(self, descriptors: Sequence[int]) -> None:
+        """Hand the descriptors of one score to the zygote, which forks its keeper.
+
+        Raises AutoscorerError EXEC_ERROR if no zygote can be started.
+        """
+        with self._lock:
+            for _ in range(2):
+                zygote = self._zygote or self._started()
+                try:
+                    zygote.hand_over(descriptors)
+                except OSError:
+                    self._end()  # it died since; a new one takes the score
+                else:
+                    return
+        raise AutoscorerError("EXEC_ERROR", "The process that scorers are forked from cannot be reached.")
+
+    @property
+    def pid(self) -> int | None:
+        """The zygote's process id; None while there is none."""
+        return self._zygote.pid if self._zygote else None
+
+    def close(self) -> None:
+        """End the zygote and all it brought forth. Safe to call twice."""
+        with self._lock:
+            self._end()
+
+    def _started(self) -> _Zygote:
+        self._zygote = _Zygote(search_path(), [*(WARM_MODULES if self._warm else ()), *scorer_modules()])
+        return self._zygote
+
+    def _end(self) -> None:
+        if self._zygote is not None:
+            self._zygote.end()
+            self._zygote = None
+
+
+class _Zygote:
+    """A running zygote."""
+
+    def __init__(self, path: Sequence[str], modules: Sequence[str]) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        errors = os.memfd_create("zygote-errors")
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    _command(theirs.fileno()),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    env=ENVIRONMENT,
+                    cwd="/",
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,  # Ctrl-C is ours to handle
+                )
+            self._greet(path, modules, errors)
+        except BaseException:  # clean-up: whatever stopped the start, the socket is closed
+            self._control.close()
+            raise
+        finally:
+            os.close(errors)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def hand_over(self, descriptors: Sequence[int]) -> None:
+        socket.send_fds(self._control, [b"score"], descriptors)
+
+    def end(self) -> None:
+        """End of file on its socket makes it wait for its keepers, which their own leashes end."""
+        self._control.close()
+        try:
+            self._process.wait(END_BUDGET_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _greet(self, path: Sequence[str], modules: Sequence[str], errors: int) -> None:
+        self._control.settimeout(START_BUDGET_S)
+        said = b""
+        with contextlib.suppress(OSError):
+            self._control.send(json.dumps({"search_path": list(path), "modules": list(modules)}).encode())
+            said = self._control.recv(16)
+        self._control.settimeout(None)
+        if said != b"ready":
+            self._process.kill()
+            self._process.wait()
+            reason = readable_tail(os.pread(errors, 65536, 0), lines=1)
+            message = "The process that scorers are forked from cannot start."
+            raise AutoscorerError("EXEC_ERROR", message, {"reason": reason})
+
+
+def _command(descriptor: int) -> list[str]:
+    flags = ["-I", "-X", "utf8", *(["-B"] if sys.dont_write_bytecode else [])]
+    return [sys.executable, *flags, str(Path(__file__).with_name("zygote.py")), str(descriptor)]
+
+
+def search_path() -> list[str]:
+    """Where a scorer's process may import from besides its interpreter's own folders.
+
+    AutoScorer itself, and the folders of our own search path in which packages are installed; never
+    the working directory or the folder of a script, which is wherever somebody started us.
+    """
+    ours = [entry for entry in sys.path if entry and any(Path(entry).glob("*.dist-info"))]
+    return list(dict.fromkeys([*ours, str(Path(autoscorer.__file__).parent.parent)]))
+
+
+def scorer_modules() -> list[str]:
+    """The modules that hold the built-in scorers and what scorers are made of."""
+    import autoscorer.scorers as package
+
+    found = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg]
+    return [f"{package.__name__}.{name}" for name in found]

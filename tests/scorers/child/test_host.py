@@ -1,0 +1,108 @@
+"""A scorer in a process apart scores as it does here, and describes itself from there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autoscorer.scorers.catalog import Catalog
+from autoscorer.scorers.child.host import ChildHost
+from autoscorer.scorers.host import Code
+from autoscorer.utils.errors import AutoscorerError
+from tests.scorers.child import odd
+from tests.workspaces import ROOT
+
+SHA256 = "a" * 64
+EXAMPLE = """
+@register("exact")
+class Exact(BaseScorer):
+    name = "exact"
+    version = "1"
+    example = Example(reference={"gt.csv": "id,label\\n1,a\\n"}, metrics={"m": VALUE},
+                      predictions={"pred.csv": "id,label\\n1,a\\n"})
+    def score(self, workspace, params):
+        same = (workspace / "reference/gt.csv").read_text() == (workspace / "output/pred.csv").read_text()
+        return Result(summary={}, metrics={"m": float(same)},
+                      versioning={"scorer": "exact", "version": "1", "timestamp": "2026-01-01T00:00:00Z"})
+"""
+IMPORTS = (
+    "from autoscorer.schemas.result import Result\nfrom autoscorer.schemas.scorer import Example\n"
+    "from autoscorer.scorers.base import BaseScorer\nfrom autoscorer.scorers.registry import register\n"
+)
+
+
+def unloadable(host: ChildHost, path: Path) -> AutoscorerError:
+    with pytest.raises(AutoscorerError) as caught:
+        host.describe(Code(path=path), SHA256)
+    assert (caught.value.code, caught.value.cause, caught.value.blame) == (
+        "SCORER_NOT_FOUND",
+        "unloadable",
+        "organiser",
+    )
+    return caught.value
+
+
+def test_a_scorer_apart_gives_what_it_gives_here(host: ChildHost, tmp_path: Path) -> None:
+    view = odd.view(tmp_path)
+    here = Catalog()
+    entry = here.find("classification_f1")
+    apart = host.score(entry, view, {})
+    assert apart.result.metrics == here.score(entry, view, {}).result.metrics
+    assert apart.isolation["mode"] == "child"
+    assert apart.resources["scorer_peak_memory_bytes"] > 0
+    assert apart.resources["scorer_cpu_seconds"] > 0
+
+
+def test_the_catalogue_scores_apart_what_is_not_loaded_here(host: ChildHost, tmp_path: Path) -> None:
+    entry = odd.entry_of(odd.scorer_file(tmp_path / "code", "return good(m=0.5)"))
+    scoring = Catalog(lambda: host).score(entry, odd.view(tmp_path), {})
+    assert scoring.result.metrics == {"m": 0.5}
+    assert scoring.isolation["mode"] == "child"
+
+
+def test_parameters_are_checked_apart(host: ChildHost) -> None:
+    entry = Catalog().find("detection_map")
+    complete = host.check_params(entry, {})
+    assert complete == Catalog().check_params(entry, {})
+    with pytest.raises(AutoscorerError) as caught:
+        host.check_params(entry, {"nonsense": 1})
+    assert (caught.value.code, caught.value.blame) == ("CONFIG_VALIDATION_ERROR", "organiser")
+
+
+def test_a_file_describes_its_scorers(host: ChildHost) -> None:
+    (card,) = host.describe(Code(path=ROOT / "custom_scorers" / "classification_f2.py"), SHA256)
+    assert (card.name, card.version, card.sha256, card.origin) == (
+        "classification_f2",
+        "1.0.0",
+        SHA256,
+        "stored",
+    )
+
+
+def test_a_file_that_is_no_python_is_named_with_its_line(host: ChildHost, tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("x = 1\ndef f(:\n")
+    details = unloadable(host, path).details
+    assert (details["file"], details["line"]) == ("broken.py", 2)
+
+
+def test_an_example_that_gives_what_it_says_loads(host: ChildHost, tmp_path: Path) -> None:
+    path = tmp_path / "exact.py"
+    path.write_text(IMPORTS + EXAMPLE.replace("VALUE", "1.0"))
+    assert [card.name for card in host.describe(Code(path=path), SHA256)] == ["exact"]
+
+
+def test_an_example_that_does_not_is_told_with_the_difference(host: ChildHost, tmp_path: Path) -> None:
+    path = tmp_path / "exact.py"
+    path.write_text(IMPORTS + EXAMPLE.replace("VALUE", "0.5"))
+    assert "0.5" in unloadable(host, path).details["example"]["differences"][0]
+
+
+@pytest.mark.parametrize("line", ["import os; os._exit(0)", "import os; os.abort()", "raise SystemExit"])
+def test_code_that_ends_the_process_when_imported_cannot_be_loaded(
+    host: ChildHost, tmp_path: Path, line: str
+) -> None:
+    path = tmp_path / "ending.py"
+    path.write_text(line + "\n")
+    unloadable(host, path)

@@ -68,6 +68,12 @@ def _missing_engine() -> str | None:
 
 
 @pytest.fixture(autouse=True)
+def _own_data_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds what another one has kept, nor leaves anything with the user."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path_factory.mktemp("data")))
+
+
+@pytest.fixture(autouse=True)
 def _leave_no_hostile_trees(request: pytest.FixtureRequest) -> Iterator[None]:
     """Trees thousands of folders deep would break pytest's own, recursive clean-up of a later run."""
     folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None

@@ -21,6 +21,7 @@ from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.evaluation import evaluate
+from autoscorer.scorers.result_cache import ResultCache
 from autoscorer.scorers.view import combined_sha256, workspace_view
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -44,6 +45,7 @@ class JobContext:
     settings: Settings
     choose: Callable[[], Executor]
     catalog: Catalog
+    cache: ResultCache | None = None
     stop: StopSignal = _never
     on_stage: Callable[[str], None] = _quiet
     keep_attempt: bool = False
@@ -302,7 +304,8 @@ def _score(
     if not after_run:
         job.facts.adopt_run(records.read_run_info(job.workspace), combined_sha256(view.delivered.sha256))
     with job.stage("score"):
-        result = evaluate(job.context.catalog, entry, view, chosen, job.facts.provenance)
+        provenance, cache = job.facts.provenance, job.context.cache
+        result = evaluate(job.context.catalog, entry, view, chosen, provenance, cache=cache)
     result = result.model_copy(
         update={
             "timing": job.facts.timing | result.timing,

@@ -15,6 +15,7 @@ from autoscorer.schemas.job import SpecFault, spec_error
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.evaluation import evaluate
+from autoscorer.scorers.result_cache import UNUSABLE, ResultCache
 from autoscorer.scorers.view import files_view
 from autoscorer.utils.config import Config, Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -93,10 +94,27 @@ def open_catalog(settings: Settings | None = None, *, isolate: bool = False) -> 
     return Catalog(child, isolate=isolate)
 
 
+def open_cache(settings: Settings, on_problem: Callable[[str], None]) -> ResultCache | None:
+    """The results kept on this installation, None where none are. ``on_problem`` hears why it fails."""
+    if settings.cache_max_bytes == 0:
+        return None
+    return ResultCache(settings.data_dir, settings.cache_max_bytes, on_problem)
+
+
+def _logged_cache(settings: Settings, *, is_wanted: bool) -> ResultCache | None:
+    def on_problem(message: str) -> None:
+        from autoscorer.utils.logger import log_event
+
+        log_event("WARNING", UNUSABLE.lower(), message=message)
+
+    return open_cache(settings, on_problem) if is_wanted else None
+
+
 def job_context(
     settings: Settings,
     catalog: Catalog,
     *,
+    cache: ResultCache | None = None,
     backend: str = "auto",
     isolation: Isolation = "hardened",
     on_stage: Callable[[str], None] = lambda _stage: None,
@@ -109,6 +127,7 @@ def job_context(
     return JobContext(
         settings=settings,
         catalog=catalog,
+        cache=cache,
         choose=lambda: make_executor(backend, settings, isolation),
         on_stage=on_stage,
         stop=stop,
@@ -123,27 +142,30 @@ def score(
     predictions: str | Path | None = None,
     scorer: str | None = None,
     params: Mapping[str, Any] | None = None,
+    cache: bool = True,
     config: Config | None = None,
 ) -> Result:
     """Score a workspace's `output/`, or one predictions file against one reference file.
 
     ``score("examples/classification")`` writes `output/result.json`;
     ``score(reference="gt.csv", predictions="pred.csv", scorer="classification_f1")`` writes nothing.
+    A result that is known is not computed again (``versioning["cached"]``); with ``cache=False`` it is.
     Raises AutoscorerError; its ``code`` and ``blame`` say what was wrong and whose fault it is.
     """
+    settings = (config or Config()).settings
+    results = _logged_cache(settings, is_wanted=cache)
     if workspace is not None:
         if reference is not None or predictions is not None:
             raise ValueError("give either a workspace or reference and predictions")
         from autoscorer import pipeline
 
-        settings = (config or Config()).settings
         with open_catalog(settings) as catalog:
-            context = job_context(settings, catalog)
+            context = job_context(settings, catalog, cache=results)
             return pipeline.score(context, workspace, scorer_name=scorer, params=params).result
     if reference is None or predictions is None or scorer is None:
         raise ValueError("without a workspace, reference, predictions and scorer are needed")
-    with open_catalog(config.settings if config else None) as catalog:
-        return score_files(catalog, Path(reference), Path(predictions), scorer, params=params)
+    with open_catalog(settings) as catalog:
+        return score_files(catalog, Path(reference), Path(predictions), scorer, params=params, cache=results)
 
 
 def run(
@@ -170,6 +192,7 @@ def run_pipeline(
     *,
     backend: str = "auto",
     isolation: Isolation = "hardened",
+    cache: bool = True,
     config: Config | None = None,
 ) -> Result:
     """Run a workspace's container, then score its predictions. Raises AutoscorerError."""
@@ -177,7 +200,8 @@ def run_pipeline(
 
     settings = (config or Config()).settings
     with open_catalog(settings) as catalog:
-        context = job_context(settings, catalog, backend=backend, isolation=isolation)
+        results = _logged_cache(settings, is_wanted=cache)
+        context = job_context(settings, catalog, cache=results, backend=backend, isolation=isolation)
         return pipeline.run_then_score(context, workspace).result
 
 
@@ -189,6 +213,7 @@ def score_files(
     *,
     params: Mapping[str, Any] | None = None,
     output: Path | None = None,
+    cache: ResultCache | None = None,
 ) -> Result:
     """Score one file against another; with ``output`` its result and artifacts are written there.
 
@@ -201,7 +226,7 @@ def score_files(
     try:
         with files_view(entry.card, reference, predictions, root) as view:
             provenance = {"isolation": "none: nothing was run", "image_digest": "none"}
-            result = evaluate(catalog, entry, view, params or {}, provenance)
+            result = evaluate(catalog, entry, view, params or {}, provenance, cache=cache)
         if output is None:
             return result.model_copy(update={"artifacts": {}})
         from autoscorer.records import publish_result

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autoscorer.executor.base import StopReason
     from autoscorer.schemas.envelope import Warning_
     from autoscorer.scorers.catalog import Catalog
+    from autoscorer.scorers.result_cache import ResultCache
     from autoscorer.utils.config import Config, Settings
     from autoscorer.utils.errors import AutoscorerError
 
@@ -46,13 +47,17 @@ class Answer:
 
 @dataclass
 class Frame:
-    """One call of a command. ``isolate``: every scorer computes in a process apart."""
+    """One call of a command. ``isolate``: every scorer computes in a process apart.
+
+    ``use_cache``: what is known is not computed again.
+    """
 
     config_path: str | None
     as_json: bool
     warnings: list[Warning_] = field(default_factory=list)
     stop_asked: bool = False
     isolate: bool = False
+    use_cache: bool = True
     resources: ExitStack = field(default_factory=ExitStack)
     _stage: str = ""
     _status: Any = None
@@ -81,6 +86,20 @@ class Frame:
         from autoscorer import runtime
 
         return self.resources.enter_context(runtime.open_catalog(self.settings, isolate=self.isolate))
+
+    @cached_property
+    def cache(self) -> ResultCache | None:
+        """The results that are kept; what is wrong with it becomes a warning of this call."""
+        if not self.use_cache:
+            return None
+        from autoscorer import runtime
+        from autoscorer.schemas.envelope import Warning_
+        from autoscorer.scorers.result_cache import UNUSABLE
+
+        def on_problem(message: str) -> None:
+            self.warnings.append(Warning_(code=UNUSABLE, message=message))
+
+        return runtime.open_cache(self.settings, on_problem)
 
     def stop(self) -> StopReason | None:
         """Asked by a running job: was it told to stop?"""

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def make_context(
-    frame: Frame, *, backend: str = "auto", isolation: str = "hardened", keep: bool = False
+    frame: Frame,
+    *,
+    backend: str = "auto",
+    isolation: str = "hardened",
+    keep: bool = False,
 ) -> JobContext:
     """The job's context from a command's options; usage errors for names that are not known."""
     from autoscorer import runtime
@@ -29,6 +33,7 @@ def make_context(
     return runtime.job_context(
         frame.settings,
         frame.catalog,
+        cache=frame.cache,
         backend=backend,
         isolation=cast("Isolation", isolation),
         on_stage=frame.on_stage,

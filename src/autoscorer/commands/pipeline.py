@@ -12,6 +12,7 @@ from autoscorer.commands._options import (
     IsolationOption,
     JsonOption,
     KeepOption,
+    NoCacheOption,
     WorkspaceArgument,
 )
 
@@ -24,6 +25,7 @@ def command(
     isolation: IsolationOption = "hardened",
     isolate: IsolateOption = False,
     keep: KeepOption = False,
+    no_cache: NoCacheOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a workspace's program isolated, then score its predictions."""
@@ -31,7 +33,7 @@ def command(
     def work(frame: Frame) -> Answer:
         from autoscorer import pipeline
 
-        frame.isolate = isolate
+        frame.isolate, frame.use_cache = isolate, not no_cache
         job = make_context(frame, backend=backend, isolation=isolation, keep=keep)
         return scored_answer(pipeline.run_then_score(job, workspace))
 

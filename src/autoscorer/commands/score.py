@@ -9,7 +9,7 @@ import typer
 
 from autoscorer.commands._frame import Answer, Frame, execute, parse_params, usage_error
 from autoscorer.commands._jobs import make_context, result_answer, scored_answer
-from autoscorer.commands._options import IsolateOption, JsonOption, KeepOption
+from autoscorer.commands._options import IsolateOption, JsonOption, KeepOption, NoCacheOption
 
 
 def command(
@@ -35,6 +35,7 @@ def command(
     ] = None,
     isolate: IsolateOption = False,
     keep: KeepOption = False,
+    no_cache: NoCacheOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare predictions with the truth and write the result."""
@@ -45,7 +46,7 @@ def command(
         usage_error("--reference, --predictions and --output go without a WORKSPACE")
 
     def work(frame: Frame) -> Answer:
-        frame.isolate = isolate
+        frame.isolate, frame.use_cache = isolate, not no_cache
         if workspace is not None:
             return _workspace(frame, workspace)
         return _files(frame)
@@ -66,6 +67,7 @@ def command(
             scorer or "",
             params=chosen,
             output=Path(output) if output else None,
+            cache=frame.cache,
         )
         return result_answer(result, str(Path(output) / "result.json") if output else "")
 

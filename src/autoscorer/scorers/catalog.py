@@ -65,9 +65,12 @@ class Catalog:
         """The scorer's result for ``view``, from its host. Raises as `ScorerHost.score`."""
         return self._host(entry).score(entry, view, params)
 
+    def computes_apart(self, entry: Entry) -> bool:
+        """Whether the scorer computes in a process apart."""
+        return self._isolate or entry.instance is None
+
     def _host(self, entry: Entry) -> ScorerHost:
-        apart = self._isolate or entry.instance is None
-        return self.child() if apart else self._in_process
+        return self.child() if self.computes_apart(entry) else self._in_process
 
     def child(self) -> ChildHost:
         """The host of scorers in processes apart, the same at every call."""

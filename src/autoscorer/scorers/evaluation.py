@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from autoscorer import __version__
-from autoscorer.reading.source import Role, find_source
+from autoscorer.reading.source import Role
 from autoscorer.schemas.result import Result, canonical_json, score_digest
 from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.host import Entry, Scoring
+from autoscorer.scorers.result_cache import ResultCache
 from autoscorer.scorers.view import (
     ScoringView,
     combined_sha256,
@@ -30,30 +32,60 @@ def evaluate(
     view: ScoringView,
     params: Mapping[str, Any],
     provenance: Mapping[str, str],
+    *,
+    cache: ResultCache | None = None,
 ) -> Result:
     """Score ``view`` and complete the result: timing, hashes, parameters, ``provenance``, digest.
 
-    The hashes are computed beside the scoring. Raises AutoscorerError as `Catalog.score`.
+    The hashes are computed beside the scoring, unless the cache may know the result. Raises
+    AutoscorerError as `Catalog.score`.
     """
+    apart = catalog.computes_apart(entry)
+    cached = cache.ask(entry.card, view, params, apart=apart) if cache else None
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="sha256") as pool:
-        reference = pool.submit(_reference_sha256, entry.card, view)
-        predictions = pool.submit(_predictions_sha256, entry.card, view)
-        scoring = catalog.score(entry, view.root, params)
+        hashes = _Hashes(
+            pool.submit(_reference_hashes, entry.card, view),
+            pool.submit(_predictions_sha256, entry.card, view),
+        )
+        served = cached.find(hashes.content()) if cached and cached.may_be_known() else None
+        scoring = served or catalog.score(entry, view.root, params)
     for file in view.pinned.values():
         file.check_unchanged()
-    return _completed(scoring, entry.card, provenance, reference=reference, predictions=predictions)
+    if cached and served is None:
+        cached.keep(hashes.content(), scoring)
+    result = _completed(scoring, entry.card, provenance, hashes)
+    return _marked(result, is_cached=served is not None)
 
 
-def _completed(
-    scoring: Scoring,
-    card: ScorerCard,
-    provenance: Mapping[str, str],
-    *,
-    reference: Future[str | None],
-    predictions: Future[str | None],
-) -> Result:
+@dataclass(frozen=True)
+class _ReferenceHashes:
+    """Of `reference/` as a whole, and of each file in `input/` that would be a truth."""
+
+    tree: str | None
+    in_input: dict[str, str]
+
+    @property
+    def sha256(self) -> str | None:
+        """That of the truth. Of several in `input/` none is read: the scorer names this fault itself."""
+        return self.tree or (next(iter(self.in_input.values())) if len(self.in_input) == 1 else None)
+
+
+@dataclass(frozen=True)
+class _Hashes:
+    """The hashes of a view, perhaps still being computed."""
+
+    reference: Future[_ReferenceHashes]
+    predictions: Future[str | None]
+
+    def content(self) -> str:
+        """All of them as one text, for the cache's key; raises what computing them raised."""
+        reference = self.reference.result()
+        return canonical_json([reference.tree, reference.in_input, self.predictions.result()])
+
+
+def _completed(scoring: Scoring, card: ScorerCard, provenance: Mapping[str, str], hashes: _Hashes) -> Result:
     result = scoring.result
-    reference_sha256 = reference.result() or ""
+    reference_sha256 = hashes.reference.result().sha256 or ""
     digest = score_digest(
         result,
         scorer=card.name,
@@ -70,7 +102,7 @@ def _completed(
         "scorer_sha256": card.sha256,
         "scorer_isolation": canonical_json(dict(scoring.isolation)),
         "reference_sha256": reference_sha256,
-        "predictions_sha256": predictions.result() or "",
+        "predictions_sha256": hashes.predictions.result() or "",
         "params": canonical_json(scoring.params),
         "score_digest": digest,
     }
@@ -79,18 +111,35 @@ def _completed(
     return result.model_copy(update={"versioning": versioning, "timing": timing, "resources": resources})
 
 
-def _reference_sha256(card: ScorerCard, view: ScoringView) -> str | None:
-    """The hash of `reference/`, or of the truth's file where it stands in `input/`."""
+def _marked(result: Result, *, is_cached: bool) -> Result:
+    """Only the platform says that a result was not computed for this job."""
+    others = {name: text for name, text in result.versioning.items() if name != "cached"}
+    marks = {"cached": "true"} if is_cached else {}
+    return result.model_copy(update={"versioning": others | marks})
+
+
+def _reference_hashes(card: ScorerCard, view: ScoringView) -> _ReferenceHashes:
     if pinned := view.pinned.get(Role.REFERENCE):
-        return descriptor_sha256(pinned.descriptor)
+        return _ReferenceHashes(descriptor_sha256(pinned.descriptor), {})
     folder = view.root / "reference"
     try:
-        if folder.is_dir() and (sha256 := tree_sha256(folder)):
-            return sha256
+        tree = tree_sha256(folder) if folder.is_dir() else None
     except OSError as exc:
         message = f"reference/ cannot be read ({exc.strerror})"
         raise AutoscorerError("BAD_FORMAT", message, cause=Role.REFERENCE) from exc
-    return _found_sha256(card, view.root, Role.REFERENCE)
+    return _ReferenceHashes(tree, _input_hashes(card, view))
+
+
+def _input_hashes(card: ScorerCard, view: ScoringView) -> dict[str, str]:
+    names, found = file_names(card, Role.REFERENCE), {}
+    if any(os.path.lexists(view.root / "reference" / name) for name in names):
+        return {}  # a scorer looks there first
+    for name in names:
+        try:
+            found[name] = sha256_of(view.root / "input" / name)
+        except OSError:
+            continue  # if the scorer needs it, it names this fault itself
+    return found
 
 
 def _predictions_sha256(card: ScorerCard, view: ScoringView) -> str | None:
@@ -99,10 +148,3 @@ def _predictions_sha256(card: ScorerCard, view: ScoringView) -> str | None:
     hashes = view.delivered.sha256
     named = {name: hashes[name] for name in file_names(card, Role.PREDICTION) if name in hashes}
     return combined_sha256(named or hashes)
-
-
-def _found_sha256(card: ScorerCard, root: Path, role: Role) -> str | None:
-    try:
-        return sha256_of(find_source(root, role, file_names(card, role)).path)
-    except (AutoscorerError, OSError):
-        return None  # the scorer names this fault itself, with its own words

@@ -13,7 +13,7 @@ from autoscorer.harvest import Harvest, HarvestPolicy, harvest
 from autoscorer.reading.source import VIEW_MARKER, Role
 from autoscorer.schemas.result import canonical_json
 from autoscorer.schemas.scorer import ScorerCard
-from autoscorer.utils.artifacts import open_regular, sha256_of, write_bytes, write_json
+from autoscorer.utils.artifacts import open_regular, sha256_of
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Workspace
 
@@ -56,7 +56,7 @@ def workspace_view(workspace: Workspace, output: Path, root: Path, policy: Harve
     for name in ("reference", "input"):
         if (workspace.root / name).exists():
             (root / name).symlink_to((workspace.root / name).resolve())
-    write_bytes(root / "meta.json", workspace.spec_path.read_bytes())
+    (root / "meta.json").write_bytes(workspace.spec_path.read_bytes())
     return ScoringView(root, delivered)
 
 
@@ -78,7 +78,7 @@ def files_view(card: ScorerCard, reference: Path, predictions: Path, root: Path)
             (root / folder / name).symlink_to(f"/proc/self/fd/{file.descriptor}")
             names[f"{folder}/{name}"] = path.name
             pinned[role] = file
-        write_json(root / VIEW_MARKER, names)
+        (root / VIEW_MARKER).write_text(canonical_json(names), encoding="utf-8", errors="backslashreplace")
         yield ScoringView(root, pinned=pinned)
 
 

@@ -25,13 +25,21 @@ def parse_memory(value: object) -> int:
     ``Ki Mi Gi Ti`` are powers of 1024 (Kubernetes) and so are lower-case ``k m g t`` (Docker); upper-case
     ``K M G T`` are powers of 1000 (Kubernetes). Part of a byte is dropped; at least one must remain.
     """
-    total = 0
+    total = _bytes(value)
+    if total == 0:
+        raise ValueError(_MEMORY_FORM)
+    return total
+
+
+def _bytes(value: object) -> int:
+    """As `parse_memory`, and 0 may be said: a setting's own minimum then decides."""
+    total = -1
     if isinstance(value, int) and not isinstance(value, bool):
         total = value
     elif isinstance(value, str) and (match := _MEMORY.fullmatch(value)):
         scale, fraction = _SCALES[match[3]], match[2] or "0"
         total = int(match[1]) * scale + int(fraction) * scale // 10 ** len(fraction)
-    if not 0 < total < 2**63:
+    if not 0 <= total < 2**63:
         raise ValueError(_MEMORY_FORM)
     return total
 
@@ -41,8 +49,9 @@ def load_yaml(text: str) -> object:
     import yaml
 
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        value = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as exc:
         at = exc.problem_mark
         where = f" in line {at.line + 1}, column {at.column + 1}" if at else ""
@@ -113,7 +122,7 @@ def _number(raw: object, row: SettingRow) -> float:
 
 
 def _memory(raw: object, row: SettingRow) -> str | int:
-    if not parse_memory(row.minimum) <= parse_memory(raw) <= parse_memory(row.maximum):
+    if not _bytes(row.minimum) <= _bytes(raw) <= _bytes(row.maximum):
         raise ValueError(f"a memory size from {row.minimum} to {row.maximum}")
     assert isinstance(raw, str | int)
     return raw
@@ -216,7 +225,7 @@ _PARSERS: Mapping[str, Callable[[object, SettingRow], Any]] = {
 }
 _TYPES: Mapping[str, Callable[[Any], Any]] = {
     "path": Path,
-    "memory": parse_memory,
+    "memory": _bytes,
     "names": tuple,
     "nodes": lambda nodes: tuple(Node(**node) for node in nodes),
 }

@@ -92,6 +92,7 @@ class Settings:
     workspace_root: Path | None
     scorers_dir: Path | None
     data_dir: Path
+    cache_max_bytes: int
     log_dir: Path
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
     log_max_bytes: int

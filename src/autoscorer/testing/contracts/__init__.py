@@ -1,0 +1,1 @@
+"""The contracts: what every scorer promises. One module each; its first line is the promise."""

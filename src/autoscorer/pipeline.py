@@ -312,7 +312,8 @@ def _score(
             "resources": job.facts.resources | result.resources,
         }
     )
-    result = records.publish_result(result, view.root / "output", job.output_dir)
+    result = records.publish_artifacts(result, view.root / "output", job.output_dir)
+    records.publish_result(result, job.output_dir)
     job.logger.scoring_completed(duration_seconds=job.facts.timing["score_seconds"], summary=result.summary)
     return Scored(result, job.output_dir / "result.json", job.facts.warnings)
 

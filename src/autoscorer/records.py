@@ -17,8 +17,9 @@ from autoscorer.executor.base import AttemptPlan, RunOutcome
 from autoscorer.harvest import Harvest
 from autoscorer.schemas.envelope import Warning_, iso_now
 from autoscorer.schemas.job import JobSpec
-from autoscorer.schemas.result import Artifact, FiniteFloat, Result, canonical_json
-from autoscorer.utils.artifacts import clear_name, open_regular, remove_tree, write_json
+from autoscorer.schemas.result import FiniteFloat, Result, canonical_json
+from autoscorer.scorers.handover import FOLDER, take_artifacts
+from autoscorer.utils.artifacts import clear_name, open_regular, write_json
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Workspace
 
@@ -85,35 +86,25 @@ class JobFacts:
             self.provenance |= {key: earlier.provenance[key] for key in ADOPTED if key in earlier.provenance}
 
 
-def publish_result(result: Result, view_output: Path, output_dir: Path) -> Result:
-    """Put the scorer's artifacts and `result.json` into ``output_dir``; returns what was written.
+def publish_artifacts(result: Result, view_output: Path, output_dir: Path) -> Result:
+    """Put the files that ``result`` lists from ``view_output`` into ``output_dir``/artifacts, afresh.
 
-    Only files the result lists are taken, with the size and hash they really have.
+    Returns the result with the files as they really are. Raises SCORER_BAD_RESULT as `take_artifacts`.
     """
-    target = output_dir / "artifacts"
-    remove_tree(target)
-    if result.artifacts:
-        target.mkdir()
-    artifacts = {
-        name: _publish_artifact(artifact, view_output, output_dir)
-        for name, artifact in result.artifacts.items()
-    }
-    result = result.model_copy(update={"artifacts": artifacts})
+    target = output_dir / FOLDER
+    clear_name(target)
+    try:
+        artifacts = take_artifacts(result.artifacts, view_output, target)
+    except BaseException:  # clean-up: a part of them would look like all
+        clear_name(target)
+        raise
+    return result.model_copy(update={"artifacts": artifacts})
+
+
+def publish_result(result: Result, output_dir: Path) -> None:
+    """Write `result.json`; the artifacts it lists are there already."""
     clear_name(output_dir / "result.json")
     write_json(output_dir / "result.json", result.to_json())
-    return result
-
-
-def _publish_artifact(artifact: Artifact, view_output: Path, output_dir: Path) -> Artifact:
-    name = Path(artifact.path).name
-    if artifact.path != f"artifacts/{name}":
-        message = f"artifact {artifact.path!r} is not a file directly in artifacts/"
-        raise AutoscorerError("SCORER_BAD_RESULT", message)
-    source = view_output / "artifacts" / name
-    if source.is_symlink() or not source.is_file():
-        raise AutoscorerError("SCORER_BAD_RESULT", f"artifact {artifact.path!r} was not written")
-    source.rename(output_dir / "artifacts" / name)
-    return artifact
 
 
 def write_failure(output_dir: Path, error: AutoscorerError, facts: JobFacts) -> None:

@@ -229,9 +229,11 @@ def score_files(
             result = evaluate(catalog, entry, view, params or {}, provenance, cache=cache)
         if output is None:
             return result.model_copy(update={"artifacts": {}})
-        from autoscorer.records import publish_result
+        from autoscorer import records
 
-        return publish_result(result, root / "output", output)
+        result = records.publish_artifacts(result, root / "output", output)
+        records.publish_result(result, output)
+        return result
     finally:
         shutil.rmtree(root)
 

@@ -203,7 +203,7 @@ def test_voc_compares_in_blocks_without_a_difference(monkeypatch: pytest.MonkeyP
     task = loaded(*random_task(np.random.default_rng(12)))
     assert len(task[1].scores) > 20
     whole = _voc_aps(task)
-    monkeypatch.setattr("autoscorer.metrics.detection_voc.BLOCK_PAIRS", 7)
+    monkeypatch.setattr("autoscorer.metrics.detection_pairs.BLOCK_PAIRS", 7)
     assert _voc_aps(task) == whole
 
 

@@ -35,7 +35,8 @@ def fast_answer(reference: bytes, prediction: bytes, *, numeric: bool) -> Aligne
 
 def contents(aligned: Any) -> tuple[object, ...]:
     """Aligned columns as plain values that compare: labels by name, floats by their bits."""
+    ids = aligned.ids_of(range(len(aligned.y_true)))
     if isinstance(aligned, AlignedLabels):
         sides = (aligned.y_true, aligned.y_pred)
-        return (aligned.labels, *([aligned.labels[code] for code in side] for side in sides))
-    return aligned.y_true.tobytes(), aligned.y_pred.tobytes()
+        return (ids, aligned.labels, *([aligned.labels[code] for code in side] for side in sides))
+    return ids, aligned.y_true.tobytes(), aligned.y_pred.tobytes()

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from autoscorer.metrics.detection import BoolArray, FloatArray, IntArray, PredictedColumns, TrueColumns
+from autoscorer.metrics.detection_pairs import pairs_in_blocks
 
 MIN_IOU = 0.5
 RECALLS = 101
-# Pairs of boxes compared at a time: 16 MiB an intermediate array.
-BLOCK_PAIRS = 2**21
 
 
 @dataclass(frozen=True)
@@ -94,38 +93,10 @@ def _best_match(
     truth: TrueColumns, predicted: PredictedColumns, order: IntArray, n_images: int
 ) -> tuple[IntArray, FloatArray]:
     """For each prediction of ``order``: the true box it overlaps most and their IoU (0 without one)."""
-    group = truth.categories * n_images + truth.images
-    by_group = np.argsort(group, kind="stable")
-    wanted = (predicted.categories * n_images + predicted.images)[order]
-    begins = np.searchsorted(group[by_group], wanted, side="left")
-    counts = np.searchsorted(group[by_group], wanted, side="right") - begins
     best, iou = np.zeros(len(order), dtype=np.int64), np.zeros(len(order))
-    candidates = np.flatnonzero(counts)
-    blocks = np.searchsorted(np.cumsum(counts[candidates]), _block_ends(int(counts.sum())), side="left")
-    for rows in np.split(candidates, blocks):
-        if not len(rows):
-            continue
-        pair_row = np.repeat(np.arange(len(rows)), counts[rows])
-        starts = np.cumsum(counts[rows]) - counts[rows]
-        pair_true = by_group[np.arange(len(pair_row)) - (starts - begins[rows])[pair_row]]
-        overlap = _iou(predicted.boxes[order[rows]][pair_row], truth.boxes[pair_true])
-        highest = np.maximum.reduceat(overlap, starts)
-        hits = np.flatnonzero(overlap == highest[pair_row])
-        _, first = np.unique(pair_row[hits], return_index=True)
-        best[rows], iou[rows] = pair_true[hits[first]], highest
+    for pairs in pairs_in_blocks(truth, predicted, order, n_images=n_images):
+        highest = np.maximum.reduceat(pairs.iou, pairs.starts)
+        hits = np.flatnonzero(pairs.iou == highest[pairs.of_row])
+        _, first = np.unique(pairs.of_row[hits], return_index=True)
+        best[pairs.rows], iou[pairs.rows] = pairs.true[hits[first]], highest
     return best, iou
-
-
-def _block_ends(n_pairs: int) -> IntArray:
-    return np.arange(BLOCK_PAIRS, n_pairs, BLOCK_PAIRS, dtype=np.int64)
-
-
-def _iou(left: FloatArray, right: FloatArray) -> FloatArray:
-    """IoU row by row of x, y, width, height boxes; 0 where either has no area."""
-    low = np.maximum(left[:, :2], right[:, :2])
-    high = np.minimum(left[:, :2] + left[:, 2:], right[:, :2] + right[:, 2:])
-    shared = np.clip(high - low, 0.0, None).prod(axis=1)
-    union = left[:, 2:].prod(axis=1) + right[:, 2:].prod(axis=1) - shared
-    iou = np.zeros(len(shared))
-    np.divide(shared, union, out=iou, where=union > 0)
-    return iou

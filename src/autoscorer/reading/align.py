@@ -59,7 +59,7 @@ def strict_labels(reference: Source, prediction: Source, contents: Contents) -> 
     code = {name: number for number, name in enumerate(names)}
     y_true = np.array([code[text] for text in truth.texts], dtype=np.int32)
     y_pred = np.array([code[delivered.texts[row]] for row in order], dtype=np.int32)
-    return AlignedLabels(tuple(names), y_true, y_pred)
+    return AlignedLabels(tuple(names), y_true, y_pred, truth.ids_of)
 
 
 def strict_values(reference: Source, prediction: Source, contents: Contents) -> AlignedValues:
@@ -73,7 +73,7 @@ def strict_values(reference: Source, prediction: Source, contents: Contents) -> 
     delivered = _read_table(contents[1], prediction, VALUES)
     order = _order(truth, delivered)
     y_pred = np.array(parse_numbers(delivered), dtype=np.float64)
-    return AlignedValues(y_true, y_pred[order])
+    return AlignedValues(y_true, y_pred[order], truth.ids_of)
 
 
 def _read_both(

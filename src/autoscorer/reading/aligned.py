@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Rows of the reference (from 0) to their ids. Ten million ids as texts would take longer than the scoring.
+IdsOf = Callable[[Sequence[int]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,7 @@ class AlignedLabels:
     labels: tuple[str, ...]
     y_true: NDArray[np.integer[Any]]
     y_pred: NDArray[np.integer[Any]]
+    ids_of: IdsOf
 
 
 @dataclass(frozen=True)
@@ -24,3 +29,4 @@ class AlignedValues:
 
     y_true: NDArray[np.float64]
     y_pred: NDArray[np.float64]
+    ids_of: IdsOf

@@ -6,7 +6,9 @@ decides that something irregular is fine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,7 @@ def _aligned_labels(frames: list[pl.DataFrame], categories: pl.Categories) -> Al
         _pieces(frame, [code[piece] for piece in _arrays(frame[COLUMN].to_physical())]) for frame in frames
     ]
     columns = aligned(*tables, hole=len(labels))
-    return None if columns is None else AlignedLabels(labels, *columns)
+    return None if columns is None else AlignedLabels(labels, *columns, partial(_ids_of, frames[0][ID]))
 
 
 def align_values(reference: RegularCsv, prediction: RegularCsv) -> AlignedValues | None:
@@ -59,7 +61,7 @@ def align_values(reference: RegularCsv, prediction: RegularCsv) -> AlignedValues
             return None
         tables.append(_pieces(frame, values))
     columns = aligned(*tables, hole=np.nan)
-    return None if columns is None else AlignedValues(*columns)
+    return None if columns is None else AlignedValues(*columns, partial(_ids_of, frames[0][ID]))
 
 
 def _both(
@@ -137,6 +139,11 @@ def _finite(column: pl.Series) -> list[NDArray[np.float64]] | None:
         column = column.cast(pl.Float64)
     pieces = _arrays(column)
     return pieces if all(bool(np.isfinite(piece).all()) for piece in pieces) else None
+
+
+def _ids_of(ids: pl.Series, rows: Sequence[int]) -> list[str]:
+    """Integers are canonical: their text is what was written."""
+    return [str(name) for name in ids.gather(list(rows))] if rows else []
 
 
 def _pieces(frame: pl.DataFrame, column: list[NDArray[Any]]) -> Pieces:

@@ -44,6 +44,10 @@ class Table:
     texts: list[str]
     places: Sequence[int]
 
+    def ids_of(self, rows: Sequence[int]) -> list[str]:
+        """The ids of these rows (positions)."""
+        return [self.ids[row] for row in rows]
+
     def fault(
         self, rows: Sequence[int], offenders: Sequence[str], what: str, expected: str
     ) -> AutoscorerError:

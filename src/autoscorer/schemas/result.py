@@ -14,13 +14,21 @@ REQUIRED_VERSIONING = ("scorer", "version", "timestamp")
 
 
 class Artifact(BaseModel):
-    """A file that belongs to a result. ``path`` is relative to ``output/``; ``size`` is in bytes."""
+    """A file that belongs to a result. ``path`` is relative to ``output/``; ``size`` is in bytes.
+
+    ``shows_truth``: whoever has the predictions can read from it what is true of single rows. A table
+    that was cut holds ``rows`` of ``rows_in_all``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     path: str
     size: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    shows_truth: Annotated[bool, Strict()] = True
+    media_type: str = "application/octet-stream"
+    rows: int | None = Field(default=None, ge=0)
+    rows_in_all: int | None = Field(default=None, ge=0)
 
 
 class Result(BaseModel):

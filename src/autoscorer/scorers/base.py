@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,7 +16,8 @@ from autoscorer.reading.rows import Rows, read_rows
 from autoscorer.reading.source import Role, Source, find_source
 from autoscorer.schemas.result import Artifact, Result, canonical_json
 from autoscorer.schemas.scorer import Example
-from autoscorer.utils.artifacts import sha256_of, write_bytes
+from autoscorer.scorers.handover import media_type_of
+from autoscorer.utils.artifacts import write_fresh
 
 if TYPE_CHECKING:  # numpy is not imported until a scorer computes
     from autoscorer.reading.aligned import AlignedLabels, AlignedValues
@@ -125,11 +127,16 @@ class BaseScorer(ABC):
             ),
         )
 
-    def write_artifact(self, workspace: Path, filename: str, content: str | bytes) -> Artifact:
-        """Write `output/artifacts/<filename>` and describe it for ``make_result(…, artifacts={…})``."""
-        return self._write_artifact(
-            workspace, filename, content.encode() if isinstance(content, str) else content
-        )
+    def write_artifact(
+        self, workspace: Path, filename: str, content: str | bytes, *, shows_truth: bool = True
+    ) -> Artifact:
+        """Write `output/artifacts/<filename>` and describe it for ``make_result(…, artifacts={…})``.
+
+        ``shows_truth=False`` says that a participant may have it: nobody can read from it what is true of
+        a single row.
+        """
+        octets = content.encode() if isinstance(content, str) else content
+        return self._write_artifact(workspace, filename, octets, shows_truth=shows_truth)
 
     def _get_iso_timestamp(self) -> str:
         """Now, as ISO 8601 UTC with ``Z``."""
@@ -142,13 +149,29 @@ class BaseScorer(ABC):
             versioning["undefined"] = canonical_json(sorted(undefined))
         return versioning | extra
 
-    def _write_artifact(self, workspace: Path, filename: str, content: bytes) -> Artifact:
-        """Write ``output/artifacts/<filename>`` and describe it for `Result.artifacts`."""
+    def _write_artifact(
+        self,
+        workspace: Path,
+        filename: str,
+        content: bytes,
+        *,
+        shows_truth: bool = True,
+        rows: int | None = None,
+        rows_in_all: int | None = None,
+    ) -> Artifact:
+        """As `write_artifact`; a table that leaves rows out says how many of how many it has."""
         folder = workspace / "output" / "artifacts"
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / filename
-        write_bytes(path, content)
-        return Artifact(path=f"artifacts/{filename}", size=len(content), sha256=sha256_of(path))
+        write_fresh(folder / filename, content)
+        return Artifact(
+            path=f"artifacts/{filename}",
+            size=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            shows_truth=shows_truth,
+            media_type=media_type_of(filename),
+            rows=rows,
+            rows_in_all=rows_in_all,
+        )
 
 
 class BaseCSVScorer(BaseScorer):

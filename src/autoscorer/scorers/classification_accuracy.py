@@ -8,8 +8,10 @@ from typing import Any
 from autoscorer.schemas.result import Result
 from autoscorer.schemas.scorer import Example
 from autoscorer.scorers.base import BaseScorer, NoParams
+from autoscorer.scorers.label_tables import MOST_LABELS, label_tables
 from autoscorer.scorers.per_label import PerLabel
 from autoscorer.scorers.registry import register
+from autoscorer.scorers.tables import write_tables
 
 
 @register("classification_accuracy", aliases=("classification_acc",))
@@ -36,14 +38,17 @@ class ClassificationAccuracy(BaseScorer):
         aligned = load_labels(self.reference(workspace), self.predictions(workspace))
 
         # Not before: load_labels imports numpy while it waits for the files.
-        from autoscorer.metrics.classification import accuracy, count_labels, recall_per_label
+        from autoscorer.metrics.classification import accuracy, recall_per_label
+        from autoscorer.metrics.confusion import count_confusions
 
-        counts = count_labels(aligned.y_true, aligned.y_pred, len(aligned.labels))
+        counts, confusion = count_confusions(
+            aligned.y_true, aligned.y_pred, len(aligned.labels), most_labels=MOST_LABELS
+        )
         share = accuracy(counts)
         labels = PerLabel(aligned.labels, counts, recall_per_label(counts), prefix="accuracy_")
         return Result(
             summary={"score": share, "accuracy": share},
             metrics={"accuracy": share, **labels.metrics()},
-            artifacts=labels.artifacts(workspace, self._write_artifact),
+            artifacts=write_tables(self._write_artifact, workspace, label_tables(aligned, counts, confusion)),
             versioning=self._versioning() | labels.versioning(),
         )

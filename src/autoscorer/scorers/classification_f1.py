@@ -8,8 +8,10 @@ from typing import Any
 from autoscorer.schemas.result import Result
 from autoscorer.schemas.scorer import Example
 from autoscorer.scorers.base import BaseScorer, NoParams
+from autoscorer.scorers.label_tables import MOST_LABELS, label_tables
 from autoscorer.scorers.per_label import PerLabel
 from autoscorer.scorers.registry import register
+from autoscorer.scorers.tables import write_tables
 
 
 @register("classification_f1")
@@ -36,15 +38,18 @@ class ClassificationF1(BaseScorer):
         aligned = load_labels(self.reference(workspace), self.predictions(workspace))
 
         # Not before: load_labels imports numpy while it waits for the files.
-        from autoscorer.metrics.classification import count_labels, fbeta_per_label, macro_mean
+        from autoscorer.metrics.classification import fbeta_per_label, macro_mean
+        from autoscorer.metrics.confusion import count_confusions
 
-        counts = count_labels(aligned.y_true, aligned.y_pred, len(aligned.labels))
+        counts, confusion = count_confusions(
+            aligned.y_true, aligned.y_pred, len(aligned.labels), most_labels=MOST_LABELS
+        )
         f1 = fbeta_per_label(counts)
         f1_macro = macro_mean(f1)
         labels = PerLabel(aligned.labels, counts, f1, prefix="f1_", taken=("f1_macro",))
         return Result(
             summary={"score": f1_macro, "f1_macro": f1_macro},
             metrics={"f1_macro": f1_macro, **labels.metrics()},
-            artifacts=labels.artifacts(workspace, self._write_artifact),
+            artifacts=write_tables(self._write_artifact, workspace, label_tables(aligned, counts, confusion)),
             versioning=self._versioning() | labels.versioning(),
         )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,13 +14,13 @@ from autoscorer.reading.source import Source
 from autoscorer.schemas.result import Result
 from autoscorer.schemas.scorer import Example
 from autoscorer.scorers.base import BaseScorer
+from autoscorer.scorers.box_tables import Points, box_tables
 from autoscorer.scorers.per_label import MOST_KEYS
 from autoscorer.scorers.registry import register
+from autoscorer.scorers.tables import write_tables
 
 if TYPE_CHECKING:  # numpy and hotcoco are not imported until a scorer computes
     from autoscorer.reading.coco import PredictedBoxes, Reference
-
-Points = list[tuple[float, float, float]]
 
 
 class DetectionParams(BaseModel, extra="forbid"):
@@ -84,17 +82,18 @@ class DetectionMap(BaseScorer):
             raise _nothing_to_find(source)
         keyed = _keyed(reference.category_names, evaluation.per_category["AP"])
         numbers = {**evaluation.metrics, **keyed}
-        artifacts = {
-            "per_category": _category_table(reference, predicted, evaluation.per_category),
-            "precision_recall": _table(("iou", "recall", "precision"), evaluation.precision_recall),
-        }
+        boxes = reference.boxes
+        tables = box_tables(
+            reference,
+            predicted,
+            per_category=evaluation.per_category,
+            precision_recall=evaluation.precision_recall,
+            ignored=boxes.crowd | boxes.difficult if style == "voc" else boxes.crowd,
+        )
         return Result(
             summary={"score": headline, "mAP": headline},
             metrics={name: value for name, value in numbers.items() if value is not None},
-            artifacts={
-                name: self._write_artifact(workspace, f"{name}.csv", content)
-                for name, content in artifacts.items()
-            },
+            artifacts=write_tables(self._write_artifact, workspace, tables),
             versioning=self._versioning(
                 undefined=[name for name, value in numbers.items() if value is None],
                 evaluation=evaluation.library,
@@ -152,26 +151,3 @@ def _keyed(names: Sequence[str], values: Sequence[float | None]) -> dict[str, fl
     if len(keyed) > MOST_KEYS:
         return {name: value for name, value in keyed.items() if value is not None}
     return keyed
-
-
-def _category_table(
-    reference: Reference, predicted: PredictedBoxes, columns: Mapping[str, Sequence[float | None]]
-) -> bytes:
-    """CSV: per category the boxes on both sides and its numbers; an empty field where there is none."""
-    import numpy as np
-
-    n = len(reference.category_names)
-    counts = [
-        np.bincount(reference.boxes.categories, minlength=n).tolist(),
-        np.bincount(predicted.categories, minlength=n).tolist(),
-    ]
-    rows = zip(reference.category_names, *counts, *columns.values(), strict=True)
-    return _table(("category", "true_boxes", "predicted_boxes", *columns), rows)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue().encode()

@@ -1,15 +1,11 @@
-"""One metric for every label of the reference: as metric keys while they are few, else as an artifact."""
+"""One metric for every label of the reference: as metric keys while they are few; what they leave untold."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoscorer.schemas.result import Artifact, canonical_json
+from autoscorer.schemas.result import canonical_json
 
 if TYPE_CHECKING:  # numpy is not imported until a scorer computes
     from autoscorer.metrics.classification import FloatArray, LabelCounts
@@ -41,14 +37,6 @@ class PerLabel:
         keyed = {self.prefix + self.labels[code]: float(self.values[code]) for code in codes}
         return {key: value for key, value in keyed.items() if key not in self.taken}
 
-    def artifacts(
-        self, workspace: Path, write: Callable[[Path, str, bytes], Artifact]
-    ) -> dict[str, Artifact]:
-        """The table of all labels, written by ``write`` when some label has no key."""
-        if not self._without_key() and len(self._reference_codes()) <= MOST_KEYS:
-            return {}
-        return {"per_label": write(workspace, "per_label.csv", self._table())}
-
     def versioning(self) -> dict[str, str]:
         """What the metrics alone would not tell: labels nobody could get right, labels without a key."""
         told = {}
@@ -68,19 +56,6 @@ class PerLabel:
             for code in self._reference_codes()
             if self.prefix + self.labels[code] in self.taken
         ]
-
-    def _table(self) -> bytes:
-        from autoscorer.metrics.classification import fbeta_per_label, precision_per_label, recall_per_label
-
-        columns = (fbeta_per_label, precision_per_label, recall_per_label)
-        f1, precision, recall = (column(self.counts).tolist() for column in columns)
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["label", "f1", "precision", "recall", "support"])
-        for code in self._reference_codes():
-            support = int(self.counts.true[code])
-            writer.writerow([self.labels[code], f1[code], precision[code], recall[code], support])
-        return text.getvalue().encode()
 
 
 def _counted(labels: list[str]) -> str:

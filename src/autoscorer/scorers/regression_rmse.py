@@ -9,6 +9,8 @@ from autoscorer.schemas.result import Result
 from autoscorer.schemas.scorer import Example
 from autoscorer.scorers.base import BaseScorer, NoParams
 from autoscorer.scorers.registry import register
+from autoscorer.scorers.tables import write_tables
+from autoscorer.scorers.value_tables import value_tables
 
 
 @register("regression_rmse")
@@ -48,5 +50,6 @@ class RegressionRmse(BaseScorer):
         return Result(
             summary={"score": scores.rmse, "rmse": scores.rmse},
             metrics={name: value for name, value in named.items() if value is not None},
+            artifacts=write_tables(self._write_artifact, workspace, value_tables(aligned)),
             versioning=self._versioning(undefined=[name for name, value in named.items() if value is None]),
         )

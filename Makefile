@@ -7,7 +7,9 @@ SHELL := /bin/bash
 # Tests run side by side; benchmarks never do.
 WORKERS ?= $(shell nproc)
 # A temporary folder of its own: pytest's shared one is cleaned up by every other run on the machine.
-PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(BIN)/pytest -n $(WORKERS) --basetemp "$$folder/t"
+PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(BED) $(BIN)/pytest -n $(WORKERS) --basetemp "$$folder/t"
+# With a Docker engine, started where none answers and stopped again afterwards.
+test test-docker reliability bench: BED = scripts/testbed run
 
 .PHONY: help install demo test check lint unit test-docker reliability bench docs constraints clean
 
@@ -34,10 +36,10 @@ demo: .venv/.core ## Score an example: run a program in the sandbox, compare wit
 
 test: .venv/.dev ## Run the tests, bringing up what they need
 	@scripts/test-services
-	@$(PYTEST) -m 'not long and not docker'
+	@$(PYTEST) -m 'not long'
 
-test-docker: .venv/.dev ## Run the tests on a Docker engine, starting one if none answers
-	@scripts/test-services docker
+test-docker: .venv/.dev ## Run the tests that need a Docker engine, and no others
+	@scripts/test-services
 	@$(PYTEST) -m 'docker and not long'
 
 check: .venv/.dev lint unit ## Lint, types, import rules and the quick tests; under a minute
@@ -52,11 +54,11 @@ unit: .venv/.dev
 	@$(PYTEST) -m 'not slow and not sandbox and not docker'
 
 reliability: .venv/.dev ## Try every attack and fault on a real engine and write docs/RELIABILITY.md
-	@scripts/test-services docker
-	@scripts/reliability
+	@scripts/test-services
+	@$(BED) scripts/reliability
 
 bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.md
-	@$(BIN)/python -m benchmarks
+	@$(BED) $(BIN)/python -m benchmarks
 
 docs: .venv/.dev ## Write the generated tables into docs/
 	@$(BIN)/python scripts/make_docs.py

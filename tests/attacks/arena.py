@@ -17,6 +17,7 @@ import docker
 import requests
 
 from autoscorer import pipeline
+from autoscorer.executor.docker.transport import close_what_cannot_connect
 from autoscorer.runtime import job_context
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.utils.config import Config
@@ -205,7 +206,9 @@ def naive_harvest(source: Path, target: Path) -> str | None:
 
 
 def connect(host: str, *, timeout_s: float = 60) -> Any:
-    return docker.DockerClient(base_url=host, timeout=timeout_s, version="1.41")
+    client = docker.DockerClient(base_url=host, timeout=timeout_s, version="1.41")
+    close_what_cannot_connect(client.api)
+    return client
 
 
 def read_spec(workspace: Path) -> dict[str, Any]:

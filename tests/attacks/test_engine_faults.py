@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,12 +21,7 @@ from tests.cli import call
 from tests.executor.attempts import eventually
 from tests.executor.docker.own_engine import OwnEngine, own_engine
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.docker,
-    # docker-py leaves its socket to the garbage collector when nobody listens
-    pytest.mark.filterwarnings("ignore:.*<socket.socket.*:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.docker]
 GROUP = "Engine faults"
 SHORT = Attack(name="short", program="true", image=BUSYBOX, expected=(None,), control=Plain())
 LONG = replace(SHORT, program="sleep 4; echo x > output/pred.csv", time_limit_s=30)
@@ -44,7 +38,6 @@ def own_arena(own: OwnEngine, tmp_path: Path) -> Iterator[Arena]:
     client = connect(own.host)
     yield Arena(engine=client, host=own.host, root=tmp_path, images=Images(client))
     client.close()
-    gc.collect()  # the sockets that docker-py lost, while the warning about them is off
 
 
 def clean(arena: Arena) -> None:

@@ -18,12 +18,7 @@ from autoscorer.executor.failures import verdict
 from tests.executor.docker.containers import assert_nothing_left, container_plan, mounts_below, settings
 from tests.executor.docker.own_engine import OwnEngine, own_engine
 
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.slow,
-    # docker-py leaves its socket to the garbage collector when nobody listens
-    pytest.mark.filterwarnings("ignore:.*<socket.socket.*:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 # A program that does its best to look as if it had ended well by itself.
 POLITE = "trap 'exit 0' TERM; echo > output/up; while :; do read -t 1 x < /dev/zero; done"

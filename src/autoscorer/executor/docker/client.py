@@ -90,6 +90,9 @@ def connect(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S) -> Engine:
     except DockerException as exc:
         reason = "DOCKER_HOST or DOCKER_API_VERSION cannot be used, or ~/.docker/config.json is broken"
         raise _unavailable(reason) from exc
+    from autoscorer.executor.docker.transport import close_what_cannot_connect
+
+    close_what_cannot_connect(api)
     _forget_the_environment(api)
     try:
         with engine_errors("connecting", refused="RESOURCE_UNAVAILABLE"):

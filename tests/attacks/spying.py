@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -96,6 +97,27 @@ for name, attempt in tries.items():
     try: attempt()
     except OSError: continue
     print("WON", name, flush=True)
+"""
+CALL_THE_KERNEL = """
+import ctypes, mmap, os, socket
+libc = ctypes.CDLL(None, use_errno=True)
+VSOCK, CRYPTO = 40, 38
+for family, kind in ((VSOCK, socket.SOCK_STREAM), (CRYPTO, socket.SOCK_SEQPACKET)):
+    try: socket.socket(family, kind).close()
+    except OSError: continue
+    print("WON socket", family, flush=True)
+ring = mmap.mmap(-1, 4096)
+if libc.syscall(425, 1, ctypes.byref(ctypes.c_char.from_buffer(ring))) >= 0: print("WON io_uring", flush=True)
+if libc.syscall(435, None, 0) < 0 and ctypes.get_errno() != 38: print("WON clone3 is judged", flush=True)
+if libc.ptrace(0, 0, 0, 0) == 0: print("WON a debugger", flush=True)
+"""
+# The 32-bit door to the kernel has numbers of its own: push rbx; mov eax, 20 (getpid); int 0x80; pop rbx; ret
+CALL_AS_32_BIT = """
+import ctypes, mmap
+page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+page.write(bytes.fromhex("53b814000000cd805bc3"))
+call = ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+if call() > 0: print("WON", flush=True)
 """
 LEAVE = """
 import os
@@ -201,6 +223,12 @@ def sees_the_host() -> Plain:
 
 
 SOCKET = "/var/run/docker.sock"
+CALLS_AS_32_BIT = Attack(
+    name="calls the kernel as a 32-bit program",
+    program=CALL_AS_32_BIT,
+    expected=("CONTAINER_EXIT_NONZERO",),
+    control=Plain(),
+)
 ATTACKS = [
     Attack(
         name="hunts for the truth",
@@ -233,5 +261,12 @@ ATTACKS = [
         expected=(None,),
         control=sees_the_host(),
     ),
+    Attack(
+        name="calls the kernel past the walls",
+        program=CALL_THE_KERNEL,
+        expected=(None,),
+        control=Plain(options={"security_opt": ["seccomp=unconfined"]}),
+    ),
+    *([CALLS_AS_32_BIT] if platform.machine() == "x86_64" else []),
     *(call_out(target) for target in ("TCP", "UDP", "DNS", "metadata")),
 ]

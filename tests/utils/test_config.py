@@ -111,6 +111,7 @@ def test_a_weakening_option_takes_effect_with_the_operators_word(tmp_path: Path)
             "no-new-privileges=false",
             "systempaths=unconfined",
             "seccomp=/own.json",
+            "seccomp=builtin",
         ),
     ],
 )

@@ -18,9 +18,9 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _AT_NUMBER, _AT_ARCH, _AT_ARGUMENT = 0, 4, 16
 _X32 = 0x40000000
-_CLONE_NEW_NAMESPACE = 0x7E020080
+CLONE_NEW_NAMESPACE = 0x7E020080
 _IOCTL_TIOCSTI, _IOCTL_TIOCLINUX = 0x5412, 0x541C
-_SOCKET_FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
+SOCKET_FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +122,9 @@ def filter_program(machine: Machine) -> bytes:
     code += _rule(
         machine,
         "clone",
-        [_argument(0), _instruction(_ANY_BIT, _CLONE_NEW_NAMESPACE, no=1), _refuse(errno.EPERM), _allow()],
+        [_argument(0), _instruction(_ANY_BIT, CLONE_NEW_NAMESPACE, no=1), _refuse(errno.EPERM), _allow()],
     )
-    families = [_instruction(_EQUAL, family, no=1) + _allow() for family in _SOCKET_FAMILIES]
+    families = [_instruction(_EQUAL, family, no=1) + _allow() for family in SOCKET_FAMILIES]
     code += _rule(machine, "socket", [_argument(0), *families, _refuse(errno.EAFNOSUPPORT)])
     requests = [
         _instruction(_EQUAL, request, no=1) + _refuse(errno.EPERM)

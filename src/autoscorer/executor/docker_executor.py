@@ -36,7 +36,7 @@ from autoscorer.executor.docker.image_files import check_image_files
 from autoscorer.executor.docker.images import ensure_image
 from autoscorer.executor.docker.isolation import isolation_report
 from autoscorer.executor.docker.logs import AttachedStream, ContainerLog
-from autoscorer.executor.docker.offers import check_gpus, check_network, usable_security_opts
+from autoscorer.executor.docker.offers import check_gpus, check_network, security_opts_for
 from autoscorer.executor.docker.outcomes import Measured, ended_outcome, refused_outcome, run_facts
 from autoscorer.executor.docker.output_cap import OutputFolder, make_output
 from autoscorer.executor.docker.planning import (
@@ -66,11 +66,14 @@ CHECKED_IMAGES = "checked-images"
 class _Attempt:
     """What the steps of one attempt leave for each other."""
 
-    def __init__(self, engine: Engine, image: RunnableImage, trace: Trace) -> None:
+    def __init__(
+        self, engine: Engine, image: RunnableImage, trace: Trace, security_opts: tuple[str, ...]
+    ) -> None:
         self.engine = engine
         self.image = image
         self.trace = trace
         self.user = container_user()
+        self.security_opts = security_opts
         # Their names cannot be guessed either: the hash in a trace's name is over a random number.
         self.spec_copy = trace.folder / f"meta-{trace.name}.json"
         self.hosts = trace.folder / f"hosts-{trace.name}"
@@ -111,7 +114,8 @@ class DockerExecutor(Executor):
             check_network(plan.network, engine)
             workspace_dir = plan.spec_path.parent
             image = ensure_image(engine, plan, self._settings, workspace_dir, on_event, stop=stop)
-            self._attempts[plan.attempt_dir] = _Attempt(engine, image, trace)
+            options = security_opts_for(self._settings.security_opts, engine.facts())
+            self._attempts[plan.attempt_dir] = _Attempt(engine, image, trace, options)
             undo.pop_all()
 
     def stage_in(self, plan: AttemptPlan) -> None:
@@ -253,14 +257,13 @@ class DockerExecutor(Executor):
             hosts=attempt.hosts,
             output_is_capped=attempt.output.is_capped,
         )
-        facts = attempt.engine.facts()
         body = container_plan(
             plan,
             attempt.image,
             prepared,
             owner=str(attempt.trace.owner),
             user=attempt.user,
-            security_opts=usable_security_opts(self._settings.security_opts, facts),
+            security_opts=attempt.security_opts,
         )
         body = replace(body, bindings=(*body.bindings, *self._also_shown))
         return Container.create(attempt.engine, body, init=init)
@@ -269,7 +272,7 @@ class DockerExecutor(Executor):
         return isolation_report(
             attempt.engine.facts(),
             network=plan.network,
-            security_opts=self._settings.security_opts,
+            security_opts=attempt.security_opts,
             host_user_differs=attempt.user == NOBODY,
             init=attempt.container.init,
             output_is_capped=attempt.output.is_capped,

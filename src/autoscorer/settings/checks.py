@@ -19,7 +19,6 @@ STRICT_SECURITY_OPTS = {
     "no-new-privileges",
     "no-new-privileges:true",
     "no-new-privileges=true",
-    "seccomp=builtin",
     "apparmor=docker-default",
 }
 _RESOURCE_MAXIMA = {"cpu": "MAX_CPU", "memory": "MAX_MEMORY", "gpus": "MAX_GPUS"}

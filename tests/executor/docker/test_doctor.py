@@ -85,11 +85,7 @@ def test_in_a_container_every_property_holds(tmp_path: Path) -> None:
     by_name = {probe.name: probe for probe in found.probes}
     assert set(by_name) >= INSIDE | AROUND | CAPS
     assert {OUTPUT_FILE_SYSTEM, properties.OUTPUT} & set(by_name)
-    failing = set(found.failing)
-    # The default filter of engines before 23 lets a program open a vsock, and the answer says so.
-    if by_name[properties.SECCOMP].detail == "opened a vsock":
-        failing.discard(properties.SECCOMP)
-    assert failing == set()
+    assert found.failing == []
     assert KERNEL in found.never_enforced
     assert not set(found.never_enforced) & set(by_name)
 

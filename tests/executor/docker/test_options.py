@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscorer.confine import properties
 from autoscorer.executor.base import AttemptPlan
-from autoscorer.executor.docker.offers import usable_security_opts
+from autoscorer.executor.docker.isolation import isolation_report
+from autoscorer.executor.docker.offers import security_opts_for
 from autoscorer.executor.docker.options import create_body
 from autoscorer.executor.docker.planning import Prepared, container_name, container_plan
+from autoscorer.executor.docker.seccomp import security_option
 from autoscorer.executor.docker.types import ContainerPlan, EngineFacts, RunnableImage
 from tests.executor.attempts import limits
 
@@ -105,7 +108,7 @@ def test_an_empty_command_leaves_the_images_own() -> None:
 
 def test_a_variable_of_the_job_goes_before_one_of_ours_and_the_images_before_ours() -> None:
     asked = create_body(planned(attempt(env={"LANG": "de_DE"}), image(env={"HOME": "/root"})))["Env"]
-    assert asked == ["LANG=de_DE"]
+    assert asked == ["LANG=de_DE", "NVIDIA_VISIBLE_DEVICES=void"]
 
 
 def test_no_new_privileges_cannot_be_taken_back_by_an_option() -> None:
@@ -157,19 +160,69 @@ def test_attempts_whose_ids_share_a_prefix_have_names_of_their_own(
     assert len(names) == 2
 
 
+def facts(**changes: Any) -> EngineFacts:
+    values: dict[str, Any] = {
+        "version": "20.10.24+dfsg1",
+        "api_version": "1.41",
+        "architecture": "amd64",
+        "cgroup_version": "1",
+        "storage_driver": "overlay2",
+        "data_root": Path("/var/lib/docker"),
+        "security_options": ("name=seccomp,profile=default",),
+        "runtimes": {},
+        "gpus": 0,
+        "local": True,
+    }
+    return EngineFacts(**values | changes)
+
+
 def test_the_default_profile_is_not_asked_by_name_of_an_engine_that_takes_it_for_a_file() -> None:
-    facts = EngineFacts(
-        version="20.10.24+dfsg1",
-        api_version="1.41",
-        architecture="amd64",
-        cgroup_version="1",
-        storage_driver="overlay2",
-        data_root=Path("/var/lib/docker"),
-        security_options=("name=seccomp,profile=default",),
-        runtimes={},
-        gpus=0,
-        local=True,
-    )
     asked = ("seccomp=builtin", "apparmor=docker-default")
-    assert usable_security_opts(asked, facts) == ("apparmor=docker-default",)
-    assert usable_security_opts(asked, replace(facts, version="27.3.1")) == asked
+    assert security_opts_for(asked, facts()) == ("apparmor=docker-default",)
+    assert security_opts_for(asked, facts(version="27.3.1")) == asked
+
+
+def test_our_filter_is_added_unless_the_operator_says_another() -> None:
+    assert security_opts_for(["apparmor=x"], facts()) == ("apparmor=x", security_option())
+    for other in ("seccomp=unconfined", "seccomp:unconfined", 'seccomp={"defaultAction":"SCMP_ACT_ALLOW"}'):
+        assert security_opts_for([other], facts()) == (other,)
+
+
+@pytest.mark.parametrize("lack", [{"architecture": "s390x"}, {"security_options": ("name=apparmor",)}])
+def test_no_filter_is_asked_of_an_engine_that_cannot_have_ours(lack: dict[str, Any]) -> None:
+    assert security_opts_for((), facts(**lack)) == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "engines", "filtered"),
+    [
+        ((), ("name=seccomp,profile=default",), True),
+        ((), ("name=seccomp,profile=unconfined",), False),
+        ((), ("name=apparmor",), False),
+        ((security_option(),), ("name=seccomp,profile=unconfined",), True),
+        (("seccomp=builtin",), ("name=seccomp,profile=builtin",), True),
+        (("seccomp=unconfined",), ("name=seccomp,profile=default",), False),
+        (("seccomp:unconfined",), ("name=seccomp,profile=default",), False),
+    ],
+)
+def test_the_report_says_whether_calls_are_filtered(
+    options: tuple[str, ...], engines: tuple[str, ...], filtered: bool
+) -> None:
+    report = isolation_report(
+        facts(security_options=engines),
+        network="none",
+        security_opts=options,
+        host_user_differs=True,
+        init=True,
+        output_is_capped=True,
+        warnings=(),
+    )
+    assert (properties.SECCOMP in report.enforced) is filtered
+    assert (properties.SECCOMP in report.not_enforced) is not filtered
+
+
+def test_without_gpus_no_variable_gives_any() -> None:
+    asked = {"NVIDIA_VISIBLE_DEVICES": "all"}
+    assert "NVIDIA_VISIBLE_DEVICES=void" in create_body(planned(attempt(env=asked), image(env=asked)))["Env"]
+    with_gpu = attempt(env=asked, limits=limits(gpus=1))
+    assert "NVIDIA_VISIBLE_DEVICES=all" in create_body(planned(with_gpu))["Env"]

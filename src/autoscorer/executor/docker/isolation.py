@@ -45,10 +45,11 @@ def isolation_report(
     output_is_capped: bool,
     warnings: Iterable[str],
 ) -> Isolation:
-    """``warnings`` are the engine's, at create: a kernel without a controller is told there."""
+    """``security_opts`` are those the container was made with. ``warnings`` are the engine's, at create: a
+    kernel without a controller is told there.
+    """
     held = dict.fromkeys((*_ALWAYS, *_CAPS, SWAP), True)
-    filtered = any("seccomp" in option and "unconfined" not in option for option in facts.security_options)
-    filtered = filtered and "seccomp=unconfined" not in security_opts
+    filtered = _filters_calls(facts, tuple(security_opts))
     held[properties.NETWORK] = network == "none"
     held[properties.SECCOMP] = held[properties.USER_NAMESPACES] = filtered
     held[properties.HOST_USER] = host_user_differs
@@ -65,3 +66,11 @@ def isolation_report(
         enforced=tuple(name for name, holds in held.items() if holds),
         not_enforced=tuple(name for name, holds in held.items() if not holds),
     )
+
+
+def _filters_calls(facts: EngineFacts, security_opts: tuple[str, ...]) -> bool:
+    """By the container's own filter, else by the one that the engine has for all."""
+    given = [option for option in security_opts if option.startswith(("seccomp=", "seccomp:"))]
+    if given and "builtin" not in given[-1]:
+        return "unconfined" not in given[-1]
+    return any("seccomp" in option and "unconfined" not in option for option in facts.security_options)

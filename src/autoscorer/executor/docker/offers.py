@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from autoscorer.executor.docker import seccomp
 from autoscorer.executor.docker.client import Engine, engine_errors
 from autoscorer.executor.docker.types import EngineFacts
 from autoscorer.utils.errors import AutoscorerError
@@ -35,8 +36,17 @@ def check_network(name: str, engine: Engine) -> None:
         )
 
 
-def usable_security_opts(options: Iterable[str], facts: EngineFacts) -> tuple[str, ...]:
-    """The operator's options, without the one that an old engine does not know and has as its default."""
-    major = facts.version.split(".", 1)[0]
-    old = major.isdecimal() and int(major) < _BUILTIN_SINCE
-    return tuple(option for option in options if not (old and option == "seccomp=builtin"))
+def security_opts_for(options: Iterable[str], facts: EngineFacts) -> tuple[str, ...]:
+    """The operator's options in effect and, unless they are about it, our filter of system calls.
+
+    Left out is what the engine does not know: the name of its own filter before 23, ours on a machine whose
+    calls are not in our table, any filter on a kernel without.
+    """
+    given = tuple(options)
+    if any(option.startswith(("seccomp=", "seccomp:")) for option in given):
+        major = facts.version.split(".", 1)[0]
+        old = major.isdecimal() and int(major) < _BUILTIN_SINCE
+        return tuple(option for option in given if not (old and option == "seccomp=builtin"))
+    filters = any("seccomp" in option for option in facts.security_options)
+    ours = filters and facts.architecture in seccomp.ARCHITECTURES
+    return (*given, seccomp.security_option()) if ours else given

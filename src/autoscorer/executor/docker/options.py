@@ -17,6 +17,22 @@ MIN_MEMORY_BYTES = 6 * 2**20  # the engine refuses less
 OPEN_FILES = 4096
 OOM_SCORE = 1000  # if the machine runs out of memory, the program goes before us
 HOSTNAME = "autoscorer"
+# Of /proc and /sys, what tells of the machine or changes it: what Docker 28 covers, on every engine.
+MASKED_PATHS = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READ_ONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _NO_NEW_PRIVILEGES = "no-new-privileges"
 # Nothing of a tmpfs is ever set-uid or a device. /tmp may execute: what is compiled at run time
 # (numba, torch) is loaded from there, and /workspace/output could hold it as well.
@@ -70,6 +86,8 @@ def _host_config(plan: ContainerPlan, *, init: bool) -> dict[str, Any]:
         "Ulimits": _ulimits(plan),
         "ShmSize": plan.shm_bytes,
         "ReadonlyRootfs": True,
+        "MaskedPaths": list(MASKED_PATHS),
+        "ReadonlyPaths": list(READ_ONLY_PATHS),
         "Tmpfs": _tmpfs(plan),
         "Mounts": [_mount(binding) for binding in plan.bindings],
         "DeviceRequests": _gpus(plan.gpus),

@@ -9,6 +9,7 @@ from typing import Any
 from autoscorer.confine.logs import readable_tail
 from autoscorer.executor.base import Isolation, RunOutcome, StopReason
 from autoscorer.executor.docker.containers import StartRefused
+from autoscorer.executor.docker.seccomp import security_option
 from autoscorer.executor.docker.types import EngineFacts, RunnableImage
 from autoscorer.executor.docker.waiting import ContainerEnd
 
@@ -103,6 +104,9 @@ def _shown(raw: Mapping[str, Any]) -> dict[str, Any]:
     shown = {key: raw[key] for key in _INSPECTED if key in raw}
     host_config = raw.get("HostConfig") or {}
     shown["HostConfig"] = {k: v for k, v in host_config.items() if k not in _HOST_CONFIG_LEFT_OUT}
+    options = host_config.get("SecurityOpt") or ()
+    ours = security_option()
+    shown["HostConfig"]["SecurityOpt"] = ["seccomp=autoscorer" if o == ours else o for o in options]
     shown["Mounts"] = [
         {key: mount.get(key) for key in ("Type", "Destination", "RW", "Propagation")}
         for mount in raw.get("Mounts") or ()

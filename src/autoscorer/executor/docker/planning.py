@@ -19,6 +19,8 @@ LABEL_JOB = "autoscorer.job"
 LABEL_FOLDER = "autoscorer.folder"
 HOSTS = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOSTNAME}\n"
 DEFAULT_ENV = {"HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - the container's
+# Where NVIDIA's is the engine's usual runtime, a mere variable of the image or the job gives all GPUs.
+NO_GPU_ENV = {"NVIDIA_VISIBLE_DEVICES": "void"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ def container_plan(
         labels=owner_labels(plan, name=prepared.name, owner=owner),
         image=image,
         command=plan.command,
-        env=_env(plan.env, image.env),
+        env=_env(plan.env, image.env, gpus=limits.gpus),
         user=user,
         bindings=_bindings(plan, prepared),
         cpu_cores=limits.cpu_cores,
@@ -102,6 +104,7 @@ def _largest_file_bytes(limits: Limits) -> int:
     return max(limits.output_bytes, tmp_bytes(limits)) + FILE_SLACK_BYTES
 
 
-def _env(asked: Mapping[str, str], image: Mapping[str, str]) -> dict[str, str]:
+def _env(asked: Mapping[str, str], image: Mapping[str, str], *, gpus: int) -> dict[str, str]:
     """What the job asks for, and defaults for what neither it nor the image says."""
-    return {name: value for name, value in DEFAULT_ENV.items() if name not in image} | dict(asked)
+    given = {name: value for name, value in DEFAULT_ENV.items() if name not in image} | dict(asked)
+    return given if gpus else given | NO_GPU_ENV

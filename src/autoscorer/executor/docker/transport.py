@@ -1,4 +1,4 @@
-"""docker-py's connection over a Unix socket, closed when nobody listens there (its own is left to the collector)."""
+"""docker-py's connection over a Unix socket, closed when nobody listens; its own is left to the collector."""
 
 from __future__ import annotations
 

@@ -74,6 +74,13 @@ def test_jobs_go_to_the_node_with_the_most_gpus() -> None:
     assert scheduler.on_a_node(SETTINGS).docker_host == SETTINGS.docker_host
 
 
+def test_what_was_tried_with_back_off_already_is_not_tried_anew_by_the_job() -> None:
+    error = AutoscorerError("IMAGE_PULL_FAILED", "the registry is down", cause="network")
+    assert scheduler.may_try_again(error, tries=1)
+    error.details["tries"] = 4
+    assert not scheduler.may_try_again(error, tries=1)
+
+
 class FailingExecutor(Executor):
     """Fails with ``code`` as often as told, then writes a prediction."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -220,17 +220,20 @@ def _discard(job: _Job, attempt: Attempt) -> None:
 
 def _execute(job: _Job, attempt: Attempt) -> None:
     """Run the program, judge how it ended, and take its output."""
+    records.clear_inspect(job.workspace)
     with job.stage("prepare"):
         attempt_plan = plan(job.context, job.workspace, job.spec, attempt)
         _check_room(attempt.root, attempt_plan.limits)
         executor = job.context.choose()
     fresh = attempt.root / "harvest"
     taken = Harvest()
+    ended: RunOutcome | None = None
 
     def collect(folder: Path, outcome: RunOutcome) -> None:
-        nonlocal taken
+        nonlocal taken, ended
+        ended = outcome
         job.facts.note_outcome(outcome)
-        _record_run(job, attempt_plan, outcome)
+        _record_run(job, outcome)
         failure = verdict(outcome, attempt_plan.limits)
         if failure is not None:
             raise failure
@@ -240,7 +243,10 @@ def _execute(job: _Job, attempt: Attempt) -> None:
     try:
         with job.stage("execute"):
             executor.run(attempt_plan, stop=job.context.stop, on_event=_logged(job), collect=collect)
-    except BaseException:  # clean-up, then up it goes
+    except BaseException as exc:  # clean-up, then up it goes
+        if isinstance(exc, AutoscorerError):
+            with suppress(OSError):  # a record that cannot be written does not decide the job
+                records.write_inspect(job.workspace, attempt_plan, exc, ended)
         # What stands in output/ must be of this attempt: an old prediction is never scored for a new run.
         if fresh.exists():
             fresh.rename(attempt.root / "refused")
@@ -267,13 +273,11 @@ def _check_room(folder: Path, limits: Limits) -> None:
         )
 
 
-def _record_run(job: _Job, attempt_plan: AttemptPlan, outcome: RunOutcome) -> None:
+def _record_run(job: _Job, outcome: RunOutcome) -> None:
     job.logger.execution_completed(
         duration_seconds=outcome.duration_s, exit_code=outcome.exit_code, stopped=outcome.stopped
     )
     records.write_run_info(job.workspace, job.facts, None)
-    failed = outcome.exit_code != 0 or outcome.stopped is not None
-    records.write_inspect(job.workspace, attempt_plan, outcome, failed=failed)
 
 
 def _logged(job: _Job) -> Callable[[str, Mapping[str, Any]], None]:

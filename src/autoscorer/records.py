@@ -24,7 +24,7 @@ from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Workspace
 
 NOT_RUN = {"isolation": "none: nothing was run", "image_digest": "none"}
-RUN_INFO = "run_info.json"
+RUN_INFO, INSPECT = "run_info.json", "inspect.json"
 MAX_RUN_INFO_BYTES = 2**20
 # What a later `score` says of the run whose output it scores; all else it finds out itself.
 ADOPTED = ("backend", "isolation", "image_digest")
@@ -148,14 +148,19 @@ def read_run_info(workspace: Workspace) -> RunInfo | None:
         return None
 
 
-def write_inspect(workspace: Workspace, plan: AttemptPlan, outcome: RunOutcome, *, failed: bool) -> None:
-    """`logs/inspect.json` of a run that failed: what was started and how it ended, no environment values.
+def clear_inspect(workspace: Workspace) -> None:
+    """Remove `logs/inspect.json`: it tells of an earlier run."""
+    clear_name(workspace.logs_dir / INSPECT)
 
-    After a run that did not, there is none: that of an earlier failure is removed.
+
+def write_inspect(
+    workspace: Workspace, plan: AttemptPlan, error: AutoscorerError, outcome: RunOutcome | None
+) -> None:
+    """`logs/inspect.json` of a run that failed: what was to run and how it ended, no environment values.
+
+    ``outcome`` is None when the program never ran. What a backend says of a container that could not be
+    started moves here from the error's ``details.inspect``.
     """
-    clear_name(workspace.logs_dir / "inspect.json")
-    if not failed:
-        return
     record = {
         "job_id": plan.job_id,
         "attempt": plan.attempt_id,
@@ -163,6 +168,11 @@ def write_inspect(workspace: Workspace, plan: AttemptPlan, outcome: RunOutcome, 
         "command": list(plan.command),
         "env_names": sorted(plan.env),
         "limits": asdict(plan.limits),
-        "outcome": asdict(outcome),
+        "error": {"code": error.code, "message": error.message, "engine": error.details.get("engine")},
+        "inspect": error.details.pop("inspect", None),
+        "outcome": asdict(outcome) if outcome else None,
     }
-    write_json(workspace.logs_dir / "inspect.json", record)
+    clear_name(workspace.logs_dir / INSPECT)
+    write_json(
+        workspace.logs_dir / INSPECT, {key: value for key, value in record.items() if value is not None}
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -51,8 +53,13 @@ def clean(arena: Arena) -> None:
 def test_a_start_that_fails_leaves_no_container(arena: Arena, between: Proxy, record: Record) -> None:
     record.tried(GROUP, "start fails after create", expected=("EXEC_ERROR",), blame="platform")
     between.refuse("POST /containers/*/start")
-    ran = arena.run(SHORT)
+    workspace = arena.workspace(SHORT)
+    ran = arena.run(SHORT, workspace=workspace)
     assert ran.code == "EXEC_ERROR", ran.error and ran.error.details
+    kept = inspect_of(workspace)
+    assert kept["error"]["engine"] == "refused by the test"
+    assert kept["inspect"]["State"]["Status"] == "created"
+    assert "Env" not in str(kept["inspect"])
     assert ran.error is not None
     assert ran.error.blame == "platform"
     record.left(ran.left)
@@ -63,8 +70,16 @@ def test_a_start_that_fails_leaves_no_container(arena: Arena, between: Proxy, re
 def test_a_create_that_fails_is_the_platforms_fault(arena: Arena, between: Proxy, record: Record) -> None:
     record.tried(GROUP, "create fails", expected=("CONTAINER_CREATE_FAILED",), blame="platform")
     between.refuse("POST /containers/create")
-    ran = arena.run(SHORT)
+    workspace = arena.workspace(SHORT)
+    ran = arena.run(SHORT, workspace=workspace)
     assert ran.code == "CONTAINER_CREATE_FAILED"
+    kept = inspect_of(workspace)
+    assert kept["error"]["engine"] == "refused by the test"
+    assert kept["command"] == SHORT.command
+    assert "outcome" not in kept
+    between.judge = lambda _call: None
+    assert arena.run(SHORT, workspace=workspace).code is None
+    assert not (workspace / "logs" / "inspect.json").exists(), "it told of the run before"
     assert ran.error is not None
     assert ran.error.blame == "platform"
     record.left(ran.left)
@@ -203,6 +218,11 @@ def _run_in(pool: ThreadPoolExecutor, arena: Arena, workspace: Path) -> Future[C
 
     assert eventually(started, within_s=20), running.done() and running.result()
     return running
+
+
+def inspect_of(workspace: Path) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads((workspace / "logs" / "inspect.json").read_bytes())
+    return kept
 
 
 def _result(workspace: Path) -> bytes:

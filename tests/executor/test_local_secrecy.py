@@ -21,7 +21,9 @@ SPY = """
 import os, sys
 token, found = sys.argv[1].encode(), set()
 for name in filter(str.isdigit, os.listdir("/proc")):
-    if int(name) == os.getpid() or token in open(f"/proc/{name}/cmdline", "rb").read(): continue
+    try:
+        if int(name) == os.getpid() or token in open(f"/proc/{name}/cmdline", "rb").read(): continue
+    except OSError: continue  # it has ended meanwhile
     try: found |= {"environ"} if token in open(f"/proc/{name}/environ", "rb").read() else set()
     except OSError: pass
     try:

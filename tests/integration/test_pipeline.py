@@ -171,6 +171,7 @@ def test_the_last_lines_of_stderr_and_what_it_used_are_in_the_result(make_worksp
     assert result_of(workspace)["timing"]["run_seconds"] > 0
     inspected = json.loads((workspace / "logs" / "inspect.json").read_bytes())
     assert inspected["outcome"]["exit_code"] == 3
+    assert inspected["error"]["code"] == "CONTAINER_EXIT_NONZERO"
 
 
 def test_an_old_prediction_is_never_scored_for_a_new_run(make_workspace: MakeWorkspace) -> None:

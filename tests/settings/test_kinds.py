@@ -96,13 +96,18 @@ VALUES: list[tuple[str, object, object]] = [
     ("CELERY_BROKER", "sentinel://a:26379;sentinel://b:26379", "sentinel://a:26379;sentinel://b:26379"),
     ("CELERY_BACKEND", "db+sqlite:///results.db", "db+sqlite:///results.db"),
     ("DOCKER_HOST", "tcp://10.0.0.1:2376", "tcp://10.0.0.1:2376"),
-    ("DOCKER_HOST", "ssh://user@host", "ssh://user@host"),
-    ("DOCKER_HOST", "npipe:////./pipe/docker_engine", "npipe:////./pipe/docker_engine"),
     ("DOCKER_API_VERSION", "1.43", "1.43"),
+    *(
+        ("REGISTRY_AUTH", auth, auth)
+        for auth in (
+            {"registry.example:5000": {"username": "u", "password": "p", "email": "u@team.example"}},
+            {"https://index.docker.io/v1/": {"identitytoken": "t"}, "ghcr.io": {"registrytoken": "t"}},
+        )
+    ),
     (
         "NODES",
-        '[{"name": "a", "host": "h", "gpus": "4"}]',
-        [{"name": "a", "host": "h", "gpus": 4, "labels": {}}],
+        '[{"name": "a", "host": "tcp://h", "gpus": "4"}]',
+        [{"name": "a", "host": "tcp://h", "gpus": 4, "labels": {}}],
     ),
 ]
 
@@ -138,6 +143,8 @@ WRONG_VALUES: list[tuple[str, object, str]] = [
     ("DOCKER_HOST", "unix://var/run/docker.sock", "unix://"),  # two slashes: "var" would be a host
     ("DOCKER_HOST", "http://host", "unix://"),
     ("DOCKER_HOST", "tcp://", "unix://"),
+    ("DOCKER_HOST", "ssh://user@host", "ssh -L"),
+    ("DOCKER_HOST", "npipe:////./pipe/docker_engine", "npipe"),
     ("DOCKER_HOST", "tcp://host:99999", "unix://"),
     ("DOCKER_HOST", "tcp://host:x", "unix://"),
     ("DOCKER_HOST", "tcp://[::1", "unix://"),
@@ -160,11 +167,22 @@ WRONG_VALUES: list[tuple[str, object, str]] = [
     ("K8S_DEFAULT_RESOURCES", {"cpu": True}, "a number"),
     ("K8S_DEFAULT_RESOURCES", {"memory": "lots"}, "memory size"),
     ("NODES", [{"name": "a"}], "host"),
-    ("NODES", [{"name": "a", "host": "h", "gpu": 1}], "host"),
-    ("NODES", [{"name": "a", "host": "h"}, {"name": "a", "host": "i"}], "each name once"),
+    ("NODES", [{"name": "a", "host": "tcp://h", "gpu": 1}], "host"),
+    ("NODES", [{"name": "a", "host": "ssh://h"}], "as in DOCKER_HOST"),
+    ("NODES", [{"name": "a", "host": "tcp://h"}, {"name": "a", "host": "tcp://i"}], "each name once"),
     ("NODES", "[" * 100_000, "host"),
     ("REGISTRY_AUTH", "user:password", "mapping"),
     ("REGISTRY_AUTH", {1: "x"}, "mapping"),
+    ("REGISTRY_AUTH", {"registry.example": "user:password"}, "username"),
+    ("REGISTRY_AUTH", {"registry.example": None}, "username"),
+    ("REGISTRY_AUTH", {"registry.example": {}}, "username"),
+    ("REGISTRY_AUTH", {"registry.example": {"username": "u"}}, "username"),
+    ("REGISTRY_AUTH", {"registry.example": {"username": "u", "password": 7}}, "username"),
+    ("REGISTRY_AUTH", {"registry.example": {"username": "u", "password": ""}}, "username"),
+    ("REGISTRY_AUTH", {"registry.example": {"user": "u", "password": "p"}}, "username"),
+    ("REGISTRY_AUTH", {"registry.example": {"auth": "dTpw"}}, "username"),
+    ("REGISTRY_AUTH", {"two words": {"identitytoken": "t"}}, "username"),
+    ("REGISTRY_AUTH", {"/v2/": {"identitytoken": "t"}}, "username"),
     ("LOG_DIR", "a\0b", "text on one line"),
     ("LOG_DIR", "\udcff", "text on one line"),
 ]

@@ -285,7 +285,7 @@ SECRET_SETTINGS = {
     "CELERY_BACKEND": "redis://user:{}@host:6379/0?password={}",
     "DATABASE_URL": "postgresql://user:{}@host/db",
     "REGISTRY_AUTH": '{{"registry.example": {{"username": "u", "password": "{}"}}}}',
-    "DOCKER_HOST": "ssh://user:{}@host",
+    "DOCKER_HOST": "tcp://user:{}@host",
     "K8S_API": "https://user:{}@host",
 }
 REFUSE_PASSWORDS = {"DOCKER_HOST", "K8S_API"}  # shown as they are, so a password in them is a fault

@@ -37,7 +37,7 @@ from autoscorer.executor.docker.images import ensure_image
 from autoscorer.executor.docker.isolation import isolation_report
 from autoscorer.executor.docker.logs import AttachedStream, ContainerLog
 from autoscorer.executor.docker.offers import check_gpus, check_network, security_opts_for
-from autoscorer.executor.docker.outcomes import Measured, ended_outcome, refused_outcome, run_facts
+from autoscorer.executor.docker.outcomes import Measured, ended_outcome, inspected, refused_outcome, run_facts
 from autoscorer.executor.docker.output_cap import OutputFolder, make_output
 from autoscorer.executor.docker.planning import (
     HOSTS,
@@ -246,7 +246,7 @@ class DockerExecutor(Executor):
         if attempt.stream is not None:
             attempt.stream.close()
         attempt.stream = attempt.container.attach()
-        attempt.refused = attempt.container.start()
+        attempt.refused = _begin(attempt.container)
         attempt.started_at = time.monotonic()
 
     def _create(self, plan: AttemptPlan, attempt: _Attempt, *, init: bool) -> Container:
@@ -290,6 +290,16 @@ class DockerExecutor(Executor):
             self._journal.cross_out(attempt.trace.name)
         else:
             self._journal.write(replace(attempt.trace, over=True))
+
+
+def _begin(container: Container) -> StartRefused | None:
+    """Start it. What the engine says of a container that it could not start goes with the error."""
+    try:
+        return container.start()
+    except AutoscorerError as exc:
+        with suppress(EngineSilentError, LookupError):
+            exc.details["inspect"] = inspected(container.state().raw)
+        raise
 
 
 def _meter(attempt: _Attempt) -> UsageMeter | None:

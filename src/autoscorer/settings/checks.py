@@ -21,6 +21,7 @@ STRICT_SECURITY_OPTS = {
     "no-new-privileges=true",
     "apparmor=docker-default",
 }
+CLIENT_CERTIFICATE = ("cert.pem", "key.pem")
 _RESOURCE_MAXIMA = {"cpu": "MAX_CPU", "memory": "MAX_MEMORY", "gpus": "MAX_GPUS"}
 
 
@@ -76,8 +77,28 @@ def relations(valid: Mapping[str, Found]) -> Iterator[ConfigFault]:
     if host and verify and verify.value and not host.value.startswith("tcp://"):
         expected = "false, or a DOCKER_HOST such as tcp://host:2376"
         yield ConfigFault(key="DOCKER_TLS_VERIFY", source=verify.source, given="true", expected=expected)
+    if "DOCKER_CERT_PATH" in valid and valid["DOCKER_CERT_PATH"].value:
+        yield from _certificate_relations(valid["DOCKER_CERT_PATH"], verify)
     if "K8S_ENABLED" in valid and valid["K8S_ENABLED"].value:
         yield from _kubernetes_relations(valid)
+
+
+def _certificate_relations(folder: Found, verify: Found | None) -> Iterator[ConfigFault]:
+    if verify and not verify.value:
+        yield ConfigFault(
+            key="DOCKER_CERT_PATH",
+            source=folder.source,
+            given=shorten(folder.value),
+            expected="DOCKER_TLS_VERIFY: true with it",
+        )
+    lacking = [name for name in CLIENT_CERTIFICATE if not (folder.typed / name).is_file()]
+    if lacking:
+        yield ConfigFault(
+            key="DOCKER_CERT_PATH",
+            source=folder.source,
+            given=shorten(folder.value),
+            expected=f"a folder with {' and '.join(lacking)}",
+        )
 
 
 def _beyond(key: str, found: Found, bound: Found) -> Iterator[ConfigFault]:

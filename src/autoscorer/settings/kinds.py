@@ -16,6 +16,7 @@ _MEMORY = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9})(?=[KMGTkmgt]))?(|[KMGT]i?|
 _SCALES: dict[str, int] = {"": 1}
 for _power, _letter in enumerate("kmgt", start=1):
     _SCALES |= {_letter: 1024**_power, f"{_letter.upper()}i": 1024**_power, _letter.upper(): 1000**_power}
+_CREDENTIALS = ({"username", "password"}, {"identitytoken"}, {"registrytoken"})
 _HOSTLESS = {"unix", "npipe", "sqlite", "memory", "filesystem", "file", "rpc", "socket"}
 
 
@@ -201,12 +202,29 @@ def _node(raw: object, row: SettingRow) -> dict[str, Any]:
     labels = _mapping(node.get("labels", {}), row)
     if not {"name", "host"} <= node.keys() <= {"name", "host", "gpus", "labels"}:
         raise ValueError(row.form)
+    try:
+        host = _url(node["host"], row_of("DOCKER_HOST"))
+    except ValueError:
+        raise ValueError(f"{row.form}; each host as in DOCKER_HOST") from None
     return {
         "name": _text(node["name"], row),
-        "host": _text(node["host"], row),
+        "host": host,
         "gpus": _integer(node.get("gpus", 0), row_of("DEFAULT_GPU")),
         "labels": {_text(key, row): _text(value, row) for key, value in labels.items()},
     }
+
+
+def _registries(raw: object, row: SettingRow) -> dict[str, dict[str, str]]:
+    """Credentials by registry; one that is spelt wrong would be found out by a pull that is denied."""
+    found = _mapping(raw, row)
+    for registry, entry in found.items():
+        host = urlsplit(registry if "://" in registry else f"//{registry}").netloc
+        if not host or not host.isprintable() or " " in host or not isinstance(entry, dict):
+            raise ValueError(row.form)
+        texts = all(isinstance(value, str) and value for value in entry.values())
+        if not texts or not any(needed <= entry.keys() <= needed | {"email"} for needed in _CREDENTIALS):
+            raise ValueError(row.form)
+    return found
 
 
 _PARSERS: Mapping[str, Callable[[object, SettingRow], Any]] = {
@@ -222,6 +240,7 @@ _PARSERS: Mapping[str, Callable[[object, SettingRow], Any]] = {
     "mapping": _mapping,
     "resources": _resources,
     "nodes": _nodes,
+    "registries": _registries,
 }
 _TYPES: Mapping[str, Callable[[Any], Any]] = {
     "path": Path,

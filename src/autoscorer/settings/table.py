@@ -69,6 +69,7 @@ class Settings:
     docker_host: str
     docker_api_version: str | None
     docker_tls_verify: bool
+    docker_cert_path: Path | None
     image_pull_policy: Literal["always", "ifnotpresent", "never"]
     image_allowlist: tuple[str, ...] | None
     registry_auth: Mapping[str, Any] | None = field(repr=False)

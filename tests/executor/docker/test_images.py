@@ -577,13 +577,6 @@ def test_credentials_go_to_their_own_registry_only(key: str, registry_host: str,
         assert (given["username"], given["password"]) == ("u", "p")
 
 
-@pytest.mark.parametrize("entry", [None, "text", {}, {"username": "u"}, {"username": "u", "password": 7}])
-def test_credentials_that_are_none_are_a_fault_of_the_configuration(entry: object) -> None:
-    with pytest.raises(AutoscorerError) as caught:
-        credentials({"reg.example": entry}, "reg.example")
-    assert (caught.value.code, caught.value.cause) == ("CONFIG_VALIDATION_ERROR", "configuration")
-
-
 def test_find_local_gives_what_the_engine_says(bench: Bench) -> None:
     name = bench.fresh()
     image_id = bench.load(name)

@@ -19,6 +19,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from autoscorer.executor.docker.types import EngineFacts
+from autoscorer.settings.checks import CLIENT_CERTIFICATE
 from autoscorer.utils.config import Settings, mask_secrets
 from autoscorer.utils.errors import AutoscorerError
 
@@ -85,10 +86,10 @@ def connect(settings: Settings, *, timeout_s: float = CALL_TIMEOUT_S) -> Engine:
             base_url=settings.docker_host,
             version=settings.docker_api_version or _PLACEHOLDER_API,
             timeout=timeout_s,
-            tls=settings.docker_tls_verify,
+            tls=_tls(settings),
         )
     except DockerException as exc:
-        reason = "DOCKER_HOST or DOCKER_API_VERSION cannot be used, or ~/.docker/config.json is broken"
+        reason = "DOCKER_HOST, DOCKER_API_VERSION or a certificate cannot be used, or ~/.docker/config.json"
         raise _unavailable(reason) from exc
     from autoscorer.executor.docker.transport import close_what_cannot_connect
 
@@ -144,10 +145,33 @@ def _dial(settings: Settings) -> socket.socket:
     if not settings.docker_tls_verify:
         return plain
     try:
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=url.hostname)
+        return _tls_context(settings.docker_cert_path).wrap_socket(plain, server_hostname=url.hostname)
     except OSError:
         plain.close()
         raise
+
+
+def _tls(settings: Settings) -> Any:
+    """As docker-py wants it: False, True (the system's authorities), or whose certificates."""
+    from docker.tls import TLSConfig
+
+    folder = settings.docker_cert_path
+    if not settings.docker_tls_verify or folder is None:
+        return settings.docker_tls_verify
+    ours = (str(folder / CLIENT_CERTIFICATE[0]), str(folder / CLIENT_CERTIFICATE[1]))
+    return TLSConfig(client_cert=ours, ca_cert=_authority(folder), verify=True)
+
+
+def _tls_context(folder: Path | None) -> ssl.SSLContext:
+    """The same for a connection of our own. Raises OSError."""
+    context = ssl.create_default_context(cafile=_authority(folder) if folder else None)
+    if folder is not None:
+        context.load_cert_chain(folder / CLIENT_CERTIFICATE[0], folder / CLIENT_CERTIFICATE[1])
+    return context
+
+
+def _authority(folder: Path) -> str | None:
+    return str(folder / "ca.pem") if (folder / "ca.pem").exists() else None
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def ended_outcome(
     if end.gap is not None:
         details["engine_gap"] = end.gap
     if end.state is not None:
-        details["inspect"] = _shown(end.state.raw)
+        details["inspect"] = inspected(end.state.raw)
     return RunOutcome(
         # Nothing of what an engine says that was away is the program's.
         exit_code=exit_code if end.gap is None else None,
@@ -100,7 +100,8 @@ def refused_outcome(refused: StartRefused, *, isolation: Isolation, facts: Mappi
     )
 
 
-def _shown(raw: Mapping[str, Any]) -> dict[str, Any]:
+def inspected(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the engine's whole answer, what may be kept: no environment, no path of the host."""
     shown = {key: raw[key] for key in _INSPECTED if key in raw}
     host_config = raw.get("HostConfig") or {}
     shown["HostConfig"] = {k: v for k, v in host_config.items() if k not in _HOST_CONFIG_LEFT_OUT}

@@ -13,7 +13,7 @@ from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.host import Code, Entry
 from autoscorer.scorers.library.index import Failure, Index, Source, check_ours
 from autoscorer.scorers.library.lookup import Lookup
-from autoscorer.scorers.library.names import conflicts, forget_old, point, refuse
+from autoscorer.scorers.library.names import check_names, conflicts, forget_old, point, refuse
 from autoscorer.scorers.library.pins import Pins
 from autoscorer.scorers.library.sources import Content, read_source, source_path, unloadable
 from autoscorer.utils.errors import AutoscorerError
@@ -156,6 +156,7 @@ class Library(Lookup):
         self, source: Path, folder: Path, cards: list[ScorerCard], *, sha256: str, replace: bool
     ) -> Loaded:
         """Swap the pointers to a content that passed. Raises name_taken."""
+        check_names(cards, str(source))
         reserved = self._reserved()
         with self._index.locked() as index:
             taken = conflicts(index, cards, str(source), reserved)

@@ -22,6 +22,11 @@ class Lookup:
         self._root = data_dir / "scorers"
         self._index, self._shelf = IndexFile(self._root), Shelf(self._root)
 
+    @property
+    def cards_folder(self) -> Path:
+        """Where the cards of installed packages may be kept."""
+        return self._root / "installed"
+
     def find(self, name: str) -> Entry | None:
         """The scorer that ``name`` or ``name@sha256`` means; None if the store has none."""
         wanted, _, sha256 = name.partition("@")
@@ -78,6 +83,10 @@ class Lookup:
             message = f"{name!r} was never loaded from a file"
             raise AutoscorerError("SCORER_NOT_FOUND", message, {"scorer": name, "known": sorted(index.names)})
         return known
+
+    def sources(self) -> set[Path]:
+        """Where the scorers that serve were loaded from."""
+        return {Path(entry.source) for entry in self._index.read().serving().values()}
 
     def failures(self) -> dict[str, Failure]:
         """Sources whose latest try failed, by path."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.library.index import Index, Name, Version
+from autoscorer.scorers.registry import NAME_FORM, is_name
 from autoscorer.utils.errors import AutoscorerError
 
 KEPT_VERSIONS = 5
@@ -29,6 +30,15 @@ def conflicts(
             elif entry is None and wanted in reserved:
                 found[wanted] = reserved[wanted]
     return found
+
+
+def check_names(cards: Sequence[ScorerCard], source: str) -> None:
+    """Raise unless every name can be one: a card comes from the scorer's own process."""
+    for card in cards:
+        for name in (card.name, *card.aliases):
+            if not is_name(name):
+                told = f"{Path(source).name} registers a name that cannot be used, {name[:80]!r}: {NAME_FORM}"
+                raise AutoscorerError("SCORER_NOT_FOUND", told, cause="unloadable")
 
 
 def refuse(found: Mapping[str, str], source: str) -> AutoscorerError:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from autoscorer.schemas.job import JobSpec
     from autoscorer.schemas.result import Artifact, Result
     from autoscorer.schemas.scorer import Example
-    from autoscorer.scorers.base import BaseCSVScorer, BaseScorer, Scorer
+    from autoscorer.scorers.base import BaseCSVScorer, BaseScorer, NoParams, Scorer
     from autoscorer.scorers.registry import ScorerRegistry, get_scorer, register, registry
     from autoscorer.utils.config import Config
     from autoscorer.utils.errors import AutoscorerError, make_error
@@ -27,7 +27,7 @@ _HOMES = {
     "schemas.job": ("JobSpec",),
     "schemas.result": ("Artifact", "Result"),
     "schemas.scorer": ("Example",),
-    "scorers.base": ("BaseCSVScorer", "BaseScorer", "Scorer"),
+    "scorers.base": ("BaseCSVScorer", "BaseScorer", "NoParams", "Scorer"),
     "scorers.registry": ("ScorerRegistry", "get_scorer", "register", "registry"),
     "utils.config": ("Config",),
     "utils.errors": ("AutoscorerError", "make_error"),
@@ -43,6 +43,7 @@ __all__ = [
     "Example",
     "JobLogger",
     "JobSpec",
+    "NoParams",
     "Result",
     "Scorer",
     "ScorerRegistry",

@@ -84,11 +84,20 @@ class BaseScorer(ABC):
 
         return load_labels(self.reference(workspace), self.predictions(workspace))
 
-    def load_values(self, workspace: Path) -> AlignedValues:
-        """As `load_labels`, for numbers: ``y_true`` and ``y_pred`` are arrays of finite floats."""
+    def load_values(self, workspace: Path, *, largest: float = 1e100) -> AlignedValues:
+        """As `load_labels`, for numbers: ``y_true`` and ``y_pred`` are arrays of floats.
+
+        One beyond ±``largest`` is refused: no sum or square of the others overflows.
+        """
         from autoscorer.reading.align import load_values
 
-        return load_values(self.reference(workspace), self.predictions(workspace))
+        reference, predictions = self.reference(workspace), self.predictions(workspace)
+        aligned = load_values(reference, predictions)
+        for source, values in ((reference, aligned.y_true), (predictions, aligned.y_pred)):
+            if (size := float(abs(values).max())) > largest:
+                message = f"{source.name}: a number of size {size:g} is beyond {largest:g}"
+                raise source.fault("BAD_FORMAT", message, {"expected": f"numbers within ±{largest:g}"})
+        return aligned
 
     def load_boxes(self, workspace: Path) -> tuple[Reference, PredictedBoxes]:
         """Detection files read and checked: the truth with its images and categories, the predicted boxes.

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from autoscorer.harvest import HarvestPolicy
 from autoscorer.reading.source import Role
 from autoscorer.schemas.result import canonical_json
 from autoscorer.schemas.scorer import Example, ScorerCard
 from autoscorer.scorers.examples import encoded, write_files
-from autoscorer.scorers.view import file_names, workspace_view
+from autoscorer.scorers.view import file_names
 from autoscorer.utils.errors import AutoscorerError
-from autoscorer.workspace import Workspace
 
 MAX_BYTES = 64 * 2**20
 SHOWN_CHARACTERS = 240
@@ -24,9 +22,10 @@ Files = Mapping[str, bytes]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Files by name below `reference/` and `output/`, and the parameters; ``input_dir`` is shown as `input/`.
+    """Files by name below `reference/` and `output/`, and the parameters.
 
-    ``perfect`` are predictions that are right, where a copy of the truth is none.
+    `input/` is the folder ``input_dir``, or, where the truth lay in it, the ``other_input``. ``perfect`` are
+    predictions that are right, where a copy of the truth is none.
     """
 
     reference: Files
@@ -34,6 +33,7 @@ class Case:
     params: Mapping[str, Any] = field(default_factory=dict)
     perfect: Files | None = None
     input_dir: Path | None = None
+    other_input: Files = field(default_factory=dict)
 
     @classmethod
     def of_example(cls, example: Example, params: Mapping[str, Any] | None = None) -> Self:
@@ -46,24 +46,25 @@ class Case:
         )
 
     @classmethod
-    def of_workspace(
-        cls, card: ScorerCard, workspace: Workspace, output: Path, *, params: Mapping[str, Any], scratch: Path
-    ) -> Self:
-        """The truth and the delivered files of a workspace; ``scratch`` is a folder to copy them into.
+    def of_view(cls, card: ScorerCard, view: Path, params: Mapping[str, Any]) -> Self:
+        """The truth and the delivered files in a view of a workspace.
 
-        Raises AutoscorerError as `harvest` does, and BAD_FORMAT for more than 64 MiB.
+        Raises AutoscorerError BAD_FORMAT for more than 64 MiB.
         """
-        view = workspace_view(workspace, output, scratch / "view", HarvestPolicy(max_bytes=MAX_BYTES)).root
-        input_dir = view / "input"
-        reference = _read_tree(view / "reference", Role.REFERENCE) if (view / "reference").is_dir() else {}
+        reference = _read_tree(view / "reference", Role.REFERENCE)
+        input_dir: Path | None = view / "input"
+        other_input: dict[str, bytes] = {}
         if not reference:
-            truth = [name for name in card.reference_files if (input_dir / name).is_file()]
-            reference = {name: (input_dir / name).read_bytes() for name in truth}
+            other_input = _read_tree(view / "input", Role.REFERENCE)
+            truth = [name for name in card.reference_files if name in other_input]
+            reference = {name: other_input.pop(name) for name in truth}
+            input_dir = None
         return cls(
             reference=reference,
             predictions=_read_tree(view / "output", Role.PREDICTION),
             params=dict(params),
-            input_dir=input_dir.resolve() if input_dir.is_dir() else None,
+            input_dir=input_dir.resolve() if input_dir and input_dir.is_dir() else None,
+            other_input=other_input,
         )
 
     @property
@@ -93,7 +94,8 @@ class Case:
 
     def write(self, root: Path) -> Path:
         """Lay the case out below the new folder ``root`` as a scorer finds it; returns it."""
-        write_files(root, {"reference": self.reference, "output": self.predictions})
+        folders = {"reference": self.reference, "output": self.predictions}
+        write_files(root, folders if not self.other_input else {**folders, "input": self.other_input})
         if self.input_dir is not None:
             (root / "input").symlink_to(self.input_dir)
         return root
@@ -106,7 +108,7 @@ class Case:
 
 
 def _read_tree(folder: Path, role: Role) -> dict[str, bytes]:
-    """All files below ``folder`` by relative name."""
+    """All files below ``folder`` by relative name; none if it is not there."""
     found: dict[str, bytes] = {}
     size = 0
     for directory, _, names in os.walk(folder, followlinks=False):

@@ -7,14 +7,13 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 from autoscorer.schemas.result import Result
 from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.host import Entry, ScorerHost
 from autoscorer.testing.case import Case
-from autoscorer.testing.forms import Form, find_form
+from autoscorer.testing.forms import Form
 from autoscorer.utils.errors import AutoscorerError
 
 Answer = Result | AutoscorerError
@@ -32,12 +31,14 @@ class Run:
 
 @dataclass
 class Trial:
-    """What every contract works on. ``other_host`` opens a host whose processes are not those of ``host``;
+    """What every contract works on: the scorer, its host, and the data with what can be done to them.
+
+    ``other_host`` opens a host whose processes are not those of ``host``;
     ``remembered`` are answers that were dear."""
 
     entry: Entry
     host: ScorerHost
-    case: Case
+    form: Form
     other_host: Callable[[], AbstractContextManager[ScorerHost]] | None = None
     remembered: dict[object, Answer] = field(default_factory=dict)
     _runs: dict[object, Run] = field(default_factory=dict)
@@ -46,10 +47,10 @@ class Trial:
     def card(self) -> ScorerCard:
         return self.entry.card
 
-    @cached_property
-    def form(self) -> Form:
-        """How the files of both sides can be altered and still be what they are."""
-        return find_form(self.card, self.case)
+    @property
+    def case(self) -> Case:
+        """The data as they are; of much data a part."""
+        return self.form.case
 
     def answer(self, case: Case) -> Answer:
         """The scorer's answer to ``case``; asked once, then remembered."""

@@ -57,8 +57,8 @@ reliability: .venv/.dev ## Try every attack and fault on a real engine and write
 	@scripts/test-services
 	@$(BED) scripts/reliability
 
-bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.md
-	@$(BED) $(BIN)/python -m benchmarks
+bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.md (GROUP=tables: that part)
+	@$(BED) $(BIN)/python -m benchmarks $(GROUP)
 
 docs: .venv/.dev ## Write the generated tables into docs/
 	@$(BIN)/python scripts/make_docs.py

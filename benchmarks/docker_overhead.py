@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscorer.executor.base import AttemptPlan, Limits
+from autoscorer.executor.docker.client import connect
 from autoscorer.executor.docker_executor import DockerExecutor
 from autoscorer.utils.config import Config, Settings
 from benchmarks.harness import CACHE, Comparison, Row, Run, compare
@@ -28,11 +29,14 @@ def rows() -> Iterator[Row]:
     settings = replace(Config().settings, data_dir=WORKSPACE / "data")
     if not _has_image(settings):
         return
+    with connect(settings) as engine:
+        note = f"Docker {engine.facts().version}"
     _make_workspace()
     yield Row(
         work="the executor in-process: `true` in a container, all walls up, output taken",
         against="docker-py's bare create (network none), start, wait, remove",
         comparison=in_process(settings),
+        note=note,
         aim=None,
         most_s_more=0.1,
     )
@@ -48,6 +52,7 @@ def rows() -> Iterator[Row]:
         work="`autoscorer run` of `true`",
         against="`docker run --rm` of the same",
         comparison=compare([*command, "--json"], docker, pairs=PAIRS),
+        note=note,
         aim=None,
         most_s_more=0.45,
     )

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from types import ModuleType
 
 from benchmarks.harness import Row, machine, versions
 
 HEAD = """# Benchmarks
 
-Made by `make bench` from the modules in `benchmarks/`. Each row times whole processes, from their start to
-their end: ours with its checks, hashes and report. Both commands run in interleaved pairs; the ratio is
-the median over the pairs of our time divided by the other's. Peak memory is the largest of all runs.
-
+Made by `make bench` from the modules in `benchmarks/`, a section each; `make bench GROUP=tables` measures one
+anew. Each row times whole processes, from their start to their end: ours with its checks, hashes and report.
+Both commands run in interleaved pairs; the ratio is the median over the pairs of our time divided by the
+other's. Peak memory is the largest of all runs.
+"""
+TABLE = """
 | work | against | ours | other | ratio | aim | met | peak memory |
 |---|---|---|---|---|---|---|---|
 """
+_SECTION = re.compile(r"^(?=## )", re.MULTILINE)
 
 
-def page(rows: Sequence[Row]) -> str:
-    """The whole page. The data are generated and fixed, so two pages differ by machine and versions only."""
+def section(group: ModuleType, rows: Sequence[Row]) -> str:
+    """What was measured of one module, under its name and first line, with the machine that said so."""
+    name = group.__name__.rpartition(".")[2]
+    promise = str(group.__doc__).splitlines()[0]
     measured = ", ".join(f"{package} {version}" for package, version in versions().items())
-    return f"{HEAD}{''.join(line(row) for row in rows)}\nMeasured on {machine()}, with {measured}.\n"
+    table = TABLE + "".join(line(row) for row in rows)
+    return f"## {name}\n\n{promise}\n{table}\nMeasured on {machine()}, with {measured}.\n"
+
+
+def page(kept: str, *, section: str) -> str:
+    """The whole page: the sections of ``kept``, with ``section`` in the place of the one of its name."""
+    sections = {part.splitlines()[0]: part.strip() for part in [*_SECTION.split(kept)[1:], section]}
+    return "\n\n".join([HEAD.strip(), *(sections[name] for name in sorted(sections))]) + "\n"
 
 
 def line(row: Row) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from benchmarks.harness import Comparison, Row, Run, cached, compare, timed
 
-from benchmarks import harness, report
+from benchmarks import harness, report, startup
 
 NOTHING = [sys.executable, "-S", "-c", "pass"]
 FIFTY_MEGABYTES = [sys.executable, "-S", "-c", "b'x' * 50_000_000"]
@@ -63,3 +63,16 @@ def test_a_row_says_whether_its_aim_was_met(aim: float | None, met: str) -> None
 
 def test_faster_is_shown_as_a_fraction() -> None:
     assert (report.ratio(1 / 60), report.ratio(0.9), report.ratio(2.5)) == ("1/60×", "0.9×", "2.5×")
+
+
+def test_a_group_that_is_measured_anew_takes_the_place_of_its_old_rows_and_no_others() -> None:
+    row = Row(work="new", against="b", comparison=comparison((3.0, 2.0)), aim=None)
+    made = report.section(startup, [row])
+    kept = "# Old head\n\n## alpha\n\nkept\n\n## startup\n\nold\n\n## zeta\n\nkept too\n"
+    page = report.page(kept, section=made)
+    assert "old" not in page.split()
+    headings = [line for line in page.splitlines() if line.startswith("## ")]
+    assert headings == ["## alpha", "## startup", "## zeta"]
+    assert "| new | b |" in page
+    assert report.page(page, section=made) == page
+    assert report.page("", section=made).count("## ") == 1

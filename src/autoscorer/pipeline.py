@@ -21,6 +21,7 @@ from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.evaluation import evaluate
+from autoscorer.scorers.host import Entry
 from autoscorer.scorers.result_cache import ResultCache
 from autoscorer.scorers.view import combined_sha256, workspace_view
 from autoscorer.utils.config import Settings
@@ -106,16 +107,24 @@ def score(
     params: Mapping[str, Any] | None = None,
 ) -> Scored:
     """Score what is in `output/`; `result.json` is written there. Raises AutoscorerError."""
-    with _job(context, workspace_path, stage="scoring") as job, _attempt(job) as attempt:
-        return _score(job, attempt, scorer_name=scorer_name, params=params, after_run=False)
+    with (
+        _job(context, workspace_path, stage="scoring") as job,
+        context.catalog.held(scorer_name or job.spec.scorer) as entry,
+        _attempt(job) as attempt,
+    ):
+        return _score(job, attempt, entry, params=params, after_run=False)
 
 
 def run_then_score(context: JobContext, workspace_path: str | Path) -> Scored:
     """The whole pipeline on one workspace under one lock. Raises AutoscorerError."""
-    with _job(context, workspace_path, stage="execution") as job:
+    with (
+        _job(context, workspace_path, stage="execution") as job,
+        # From the start: a scorer that is loaded while the program runs is for the jobs after this one.
+        context.catalog.held(job.spec.scorer) as entry,
+    ):
         _execute_until_judged(job)
         with _attempt(job) as attempt:
-            return _score(job, attempt)
+            return _score(job, attempt, entry)
 
 
 def plan(
@@ -293,13 +302,12 @@ def _logged(job: _Job) -> Callable[[str, Mapping[str, Any]], None]:
 def _score(
     job: _Job,
     attempt: Attempt,
+    entry: Entry,
     *,
-    scorer_name: str | None = None,
     params: Mapping[str, Any] | None = None,
     after_run: bool = True,
 ) -> Scored:
     """Evaluate a copy of the output and publish the result beside the original."""
-    entry = job.context.catalog.find(scorer_name or job.spec.scorer)
     job.facts.provenance |= {"scorer": entry.card.name, "version": entry.card.version}
     chosen = dict(params) if params is not None else dict(job.spec.scorer_params)
     job.logger.scoring_start(entry.card.name, {"version": entry.card.version, "params": chosen})

@@ -15,6 +15,8 @@ from autoscorer.schemas.job import SpecFault, spec_error
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.evaluation import evaluate
+from autoscorer.scorers.host import Entry
+from autoscorer.scorers.library import opening
 from autoscorer.scorers.result_cache import UNUSABLE, ResultCache
 from autoscorer.scorers.view import files_view
 from autoscorer.utils.config import Config, Settings
@@ -28,7 +30,6 @@ if TYPE_CHECKING:  # to score one file against another, none of these is needed
     from autoscorer.pipeline import JobContext
     from autoscorer.records import JobFacts
     from autoscorer.scheduler import Isolation
-    from autoscorer.scorers.child.host import ChildHost
 
 _SUFFIX = "_executor"
 
@@ -88,13 +89,7 @@ def open_catalog(settings: Settings | None = None, *, isolate: bool = False, war
 
     ``isolate``: all compute in a process apart. ``warm``: for whoever scores often.
     """
-
-    def child() -> ChildHost:
-        from autoscorer.scorers.child.host import ChildHost
-
-        return ChildHost(settings or Config().settings, warm=warm)
-
-    return Catalog(child, isolate=isolate)
+    return opening.open_catalog(settings or Config().settings, isolate=isolate, warm=warm)
 
 
 def open_cache(settings: Settings, on_problem: Callable[[str], None]) -> ResultCache | None:
@@ -222,14 +217,28 @@ def score_files(
 
     Raises AutoscorerError.
     """
-    entry = catalog.find(scorer_name)
-    if output is not None:
-        _make_output(output)
+    with catalog.held(scorer_name) as entry:
+        if output is not None:
+            _make_output(output)
+        given = params or {}
+        return _score_files(catalog, entry, reference, predictions, params=given, output=output, cache=cache)
+
+
+def _score_files(
+    catalog: Catalog,
+    entry: Entry,
+    reference: Path,
+    predictions: Path,
+    *,
+    params: Mapping[str, Any],
+    output: Path | None,
+    cache: ResultCache | None,
+) -> Result:
     root = Path(tempfile.mkdtemp(prefix="autoscorer-"))
     try:
         with files_view(entry.card, reference, predictions, root) as view:
             provenance = {"isolation": "none: nothing was run", "image_digest": "none"}
-            result = evaluate(catalog, entry, view, params or {}, provenance, cache=cache)
+            result = evaluate(catalog, entry, view, params, provenance, cache=cache)
         if output is None:
             return result.model_copy(update={"artifacts": {}})
         from autoscorer import records

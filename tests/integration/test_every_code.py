@@ -20,13 +20,13 @@ from tests.cli import call, command, environment
 from tests.executor.docker.containers import BUSYBOX
 from tests.executor.docker.registries import free_port
 from tests.executor.docker.registries import registry as image_registry
+from tests.scorers.library.sources import scorer_text
 from tests.workspaces import MakeWorkspace
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 
 # Codes of what is not built yet: an isolated scorer, a queue.
 LATER = {("SCORER_TIMEOUT", ""), ("SCORER_CRASH", ""), ("ATTEMPTS_EXHAUSTED", "")}
-LATER |= {("SCORER_NOT_FOUND", cause) for cause in ("unloadable", "refused", "name_taken")}
 # It takes an engine that is killed: tests/attacks/test_engine_faults.py has one.
 ELSEWHERE = {("CONTAINER_WAIT_FAILED", "")}
 ON_DOCKER = {"IMAGE_NOT_PRESENT", "IMAGE_INVALID", "IMAGE_PULL_FAILED", "CONTAINER_CREATE_FAILED"}
@@ -214,6 +214,31 @@ def _(make: MakeWorkspace, _tmp: Path) -> dict[str, Any]:
 @provokes("SCORER_NOT_FOUND")
 def _(make: MakeWorkspace, _tmp: Path) -> dict[str, Any]:
     return call("score", make(predictions=PERFECT), "--scorer", "classification_f3").error
+
+
+def loaded(folder: Path, text: str, *, mode: int = 0o644) -> dict[str, Any]:
+    """The error of loading a file with this text."""
+    path = folder / "mine.py"
+    path.write_text(text)
+    path.chmod(mode)
+    return call("scorers", "load", "--file-path", path).error
+
+
+@provokes("SCORER_NOT_FOUND", "unloadable")
+def _(_make: MakeWorkspace, tmp: Path) -> dict[str, Any]:
+    error = loaded(tmp, "import autoscorer\n\ndef broken(:\n")
+    assert (error["details"]["file"], error["details"]["line"]) == ("mine.py", 3)
+    return error
+
+
+@provokes("SCORER_NOT_FOUND", "refused")
+def _(_make: MakeWorkspace, tmp: Path) -> dict[str, Any]:
+    return loaded(tmp, scorer_text(), mode=0o666)
+
+
+@provokes("SCORER_NOT_FOUND", "name_taken")
+def _(_make: MakeWorkspace, tmp: Path) -> dict[str, Any]:
+    return loaded(tmp, scorer_text("classification_f1"))
 
 
 def scored_by(act: Callable[[], Any], workspace: Path) -> dict[str, Any]:

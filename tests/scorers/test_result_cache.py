@@ -316,15 +316,32 @@ def test_a_tree_with_links_to_folders_is_not_cached_for_who_may_follow_them(
     assert not bench.is_served(foreign)
 
 
-def test_an_artifact_that_is_not_as_the_result_says_is_not_kept(bench: Bench, foreign: Entry) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "is_kept"),
+    [
+        (lambda path: path.write_bytes(b"other than the result says"), True),
+        (lambda path: path.unlink(), False),
+        (lambda path: path.rename(path.with_name("moved")) and path.symlink_to("moved"), False),
+        (lambda path: path.write_bytes(b"x" * 2**22), False),
+    ],
+)
+def test_an_artifact_is_kept_as_it_is_and_not_at_all_where_it_is_no_file(
+    bench: Bench, foreign: Entry, spoil: Callable[[Path], object], is_kept: bool
+) -> None:
     class Wrong(Foreign):
         def score(self, workspace: Path, params: dict[str, Any]) -> Result:
             result = super().score(workspace, params)
-            (workspace / "output" / "artifacts" / "log.bin").write_bytes(b"other")
+            spoil(workspace / "output" / "artifacts" / "log.bin")
             return result
 
-    bench.score(replace(foreign, instance=Wrong()))
-    assert not bench.entries()
+    entry = replace(foreign, instance=Wrong())
+    bench.score(entry)
+    assert bench.is_served(entry) is is_kept
+    if is_kept:
+        views = [
+            bench.root.parent / f"view{number}" / "output" / "artifacts" / "log.bin" for number in (1, 2)
+        ]
+        assert views[0].read_bytes() == views[1].read_bytes()
 
 
 @pytest.mark.parametrize("kept", [0, 1, 64, 65, 100, -1])

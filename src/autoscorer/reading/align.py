@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from autoscorer.reading.cache import references
 from autoscorer.reading.ids import check_same_ids, positions
 from autoscorer.reading.source import Source
 from autoscorer.reading.strict import read_csv
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 # Below this the strict reader is done before polars is imported (0.1 s).
 FAST_READER_BYTES = 2**20
+SAMPLED_ROWS = 1000
 Contents = tuple[bytes, bytes]
 
 
@@ -69,11 +73,16 @@ def strict_values(reference: Source, prediction: Source, contents: Contents) -> 
     from autoscorer.reading.aligned import AlignedValues
 
     truth = _read_reference(contents[0], reference, VALUES)
-    y_true = np.array(parse_numbers(truth), dtype=np.float64)
+    y_true = references.parsed(
+        contents[0],
+        f"numbers of {_reader(reference, VALUES)}",
+        lambda: np.array(parse_numbers(truth), dtype=np.float64),
+        lambda numbers: int(numbers.nbytes),
+    )
     delivered = _read_table(contents[1], prediction, VALUES)
     order = _order(truth, delivered)
     y_pred = np.array(parse_numbers(delivered), dtype=np.float64)
-    return AlignedValues(y_true, y_pred[order], truth.ids_of)
+    return AlignedValues(y_true.copy(), y_pred[order], truth.ids_of)
 
 
 def _read_both(
@@ -103,6 +112,13 @@ def _size_bytes(source: Source) -> int:
 
 def _read_reference(content: bytes, reference: Source, wanted: Columns) -> Table:
     """The truth, its ids checked before the prediction is looked at: a fault here is the organiser's."""
+    truth = references.parsed(
+        content, _reader(reference, wanted), lambda: _parse_reference(content, reference, wanted), _weight
+    )
+    return replace(truth, source=reference)
+
+
+def _parse_reference(content: bytes, reference: Source, wanted: Columns) -> Table:
     truth = _read_table(content, reference, wanted)
     if not truth.ids:
         details = {"expected": "at least one row", "example": wanted.example}
@@ -110,6 +126,17 @@ def _read_reference(content: bytes, reference: Source, wanted: Columns) -> Table
     positions(truth)
     check_texts(truth)
     return truth
+
+
+def _reader(reference: Source, wanted: Columns) -> str:
+    return f"strict {'JSON' if is_json(reference) else 'CSV'} {wanted}"
+
+
+def _weight(table: Table) -> int:
+    """What the table holds in memory, about: two texts and two pointers a row."""
+    texts = (*table.ids[:SAMPLED_ROWS], *table.texts[:SAMPLED_ROWS])
+    mean = sum(map(sys.getsizeof, texts)) / len(texts)
+    return int(len(table.ids) * 2 * (mean + 16))
 
 
 def _order(truth: Table, delivered: Table) -> list[int]:

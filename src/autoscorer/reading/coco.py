@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from autoscorer.reading.cache import references
 from autoscorer.reading.coco_entries import (
     PREDICTED_EXAMPLE,
     TRUE_EXAMPLE,
@@ -51,6 +53,7 @@ from autoscorer.reading.strict import strict_json
 from autoscorer.reading.text import SHOWN_OFFENDERS
 from autoscorer.utils.errors import AutoscorerError
 
+IMAGE_BYTES = 150
 FULL_EXAMPLE = (
     '{"images": [{"id": 1}], "categories": [{"id": 3, "name": "cat"}], "annotations": [' + TRUE_EXAMPLE + "]}"
 )
@@ -95,13 +98,33 @@ class Reference:
 
 
 def read_reference(source: Source) -> Reference:
-    """Read the truth. Raises AutoscorerError MISSING_FILE, PARSE_ERROR or BAD_FORMAT."""
+    """Read the truth; its arrays cannot be written to. Raises AutoscorerError MISSING_FILE, PARSE_ERROR or
+    BAD_FORMAT."""
     content = source.read()
+    return references.parsed(content, "COCO", lambda: _frozen(_parse_reference(content, source)), _weight)
+
+
+def _parse_reference(content: bytes, source: Source) -> Reference:
     if len(content) >= FAST_READER_BYTES and (document := regular_document(content)):
         annotations, known, names = _parts(document, source)
         if columns := regular_truth(annotations, known):
             return Reference(known, names, TrueBoxes(*columns))
     return read_reference_strictly(content, source)
+
+
+def _frozen(reference: Reference) -> Reference:
+    for array in _arrays(reference.boxes):
+        array.setflags(write=False)
+    return reference
+
+
+def _weight(reference: Reference) -> int:
+    """What it holds in memory, about: its arrays, and an entry of a dictionary an image."""
+    return sum(array.nbytes for array in _arrays(reference.boxes)) + IMAGE_BYTES * reference.n_images
+
+
+def _arrays(boxes: TrueBoxes) -> list[NDArray[Any]]:
+    return [getattr(boxes, column.name) for column in fields(boxes)]
 
 
 def read_reference_strictly(content: bytes, source: Source) -> Reference:

@@ -6,8 +6,9 @@ decides that something irregular is fine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,31 +17,47 @@ import polars as pl
 from numpy.typing import NDArray
 
 from autoscorer.reading.aligned import AlignedLabels, AlignedValues
+from autoscorer.reading.cache import references
 from autoscorer.reading.matching import Pieces, aligned
 from autoscorer.reading.regular import RegularCsv
 from autoscorer.reading.table import ID, LABELS, VALUES, Columns
 
 COLUMN = "column"
+# Makes the type of one file's column.
+Kind = Callable[[], pl.DataType]
 # The grammar of `table.parse_numbers` for the regex engine of polars.
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """A categorical type with categories of its own.
+
+    The global ones would keep every label of every file ever read together, and categories that both
+    files share would bring a prediction's labels into a reference that is kept for the next one.
+    """
+
+    physical: type[pl.DataType]
+
+    def __call__(self) -> pl.DataType:
+        return pl.Categorical(pl.Categories.random(physical=self.physical))
 
 
 def align_labels(reference: RegularCsv, prediction: RegularCsv) -> AlignedLabels | None:
     """`align.load_labels` for two plainly regular files; None hands over to the strict reader."""
     # One byte a label is a tenth faster than four; more than 256 labels do not fit.
     for physical in (pl.UInt8, pl.UInt32):
-        # Categories of our own: the global ones would keep every label of every file ever read together.
-        categories = pl.Categories.random(physical=physical)
-        frames = _both((reference, prediction), LABELS, pl.Categorical(categories))
+        frames = _both((reference, prediction), LABELS, _Labels(physical))
         if frames is not None:
-            return _aligned_labels(frames, categories)
+            return _aligned_labels(frames)
     return None
 
 
-def _aligned_labels(frames: list[pl.DataFrame], categories: pl.Categories) -> AlignedLabels | None:
-    labels, code = _label_codes(categories)
+def _aligned_labels(frames: list[pl.DataFrame]) -> AlignedLabels | None:
+    labels, codes = _label_codes([frame[COLUMN] for frame in frames])
     tables = [
-        _pieces(frame, [code[piece] for piece in _arrays(frame[COLUMN].to_physical())]) for frame in frames
+        _pieces(frame, [code[piece] for piece in _arrays(frame[COLUMN].to_physical())])
+        for frame, code in zip(frames, codes, strict=True)
     ]
     columns = aligned(*tables, hole=len(labels))
     return None if columns is None else AlignedLabels(labels, *columns, partial(_ids_of, frames[0][ID]))
@@ -51,7 +68,7 @@ def align_values(reference: RegularCsv, prediction: RegularCsv) -> AlignedValues
     files = (reference, prediction)
     # polars skips blanks before a number; as texts the numbers can be checked for them.
     has_blanks = any(file.has_blanks for file in files)
-    frames = _both(files, VALUES, pl.String() if has_blanks else pl.Float64())
+    frames = _both(files, VALUES, pl.String if has_blanks else pl.Float64)
     if frames is None:
         return None
     tables = []
@@ -64,15 +81,21 @@ def align_values(reference: RegularCsv, prediction: RegularCsv) -> AlignedValues
     return None if columns is None else AlignedValues(*columns, partial(_ids_of, frames[0][ID]))
 
 
-def _both(
-    files: tuple[RegularCsv, RegularCsv], wanted: Columns, dtype: pl.DataType
-) -> list[pl.DataFrame] | None:
+def _both(files: tuple[RegularCsv, RegularCsv], wanted: Columns, kind: Kind) -> list[pl.DataFrame] | None:
     """Both tables: ids (integers whose texts are all canonical, or String) and the column, no nulls."""
     if files[0].rows != files[1].rows or not files[0].rows:
         return None
+    reference, prediction = files
+
+    def parse_reference() -> pl.DataFrame | None:
+        name = f"fast {wanted} {kind}"
+        return references.parsed(reference.content, name, lambda: _parsed(reference, wanted, kind()), _weight)
+
     # polars leaves a core idle while it looks for line ends: two files at once use it.
-    with ThreadPoolExecutor(2) as pool:
-        parsed = list(pool.map(lambda file: _parsed(file, wanted, dtype), files))
+    with ThreadPoolExecutor(1) as pool:
+        truth = pool.submit(parse_reference)
+        delivered = _parsed(prediction, wanted, kind())
+        parsed = [truth.result(), delivered]
     frames = [frame for frame in parsed if frame is not None]
     if len(frames) < 2:
         return None
@@ -119,16 +142,28 @@ def _name(position: int) -> str:
     return f"column_{position + 1}"
 
 
-def _label_codes(categories: pl.Categories) -> tuple[tuple[str, ...], NDArray[np.unsignedinteger[Any]]]:
-    """The labels, sorted, and for each physical code of a category the code of its label.
+def _label_codes(
+    columns: list[pl.Series],
+) -> tuple[tuple[str, ...], list[NDArray[np.unsignedinteger[Any]]]]:
+    """The labels, sorted, and for each column and physical code of a category the code of its label.
 
     Physical codes come in the order in which the threads met the labels; some may have none.
     """
-    names = list(categories)
-    labels = sorted({name for name in names if name is not None})
+    sides = [list(_categories(column)) for column in columns]
+    labels = sorted({name for names in sides for name in names if name is not None})
     code_of = {label: code for code, label in enumerate(labels)}
-    codes = [0 if name is None else code_of[name] for name in names]
-    return tuple(labels), np.array(codes, dtype=np.min_scalar_type(len(labels)))
+    kind = np.min_scalar_type(len(labels))
+    codes = [[0 if name is None else code_of[name] for name in names] for names in sides]
+    return tuple(labels), [np.array(side, dtype=kind) for side in codes]
+
+
+def _categories(column: pl.Series) -> pl.Categories:
+    assert isinstance(column.dtype, pl.Categorical)
+    return column.dtype.categories
+
+
+def _weight(frame: pl.DataFrame | None) -> int:
+    return 0 if frame is None else int(frame.estimated_size())
 
 
 def _finite(column: pl.Series) -> list[NDArray[np.float64]] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,10 +13,13 @@ from autoscorer.schemas.scorer import Origin, ScorerCard
 from autoscorer.scorers.base import BaseScorer, Scorer
 from autoscorer.scorers.content import scorer_sha256
 from autoscorer.scorers.host import Code, Entry, InProcess, ScorerHost, Scoring
-from autoscorer.scorers.registry import ScorerRegistry, load_builtin
+from autoscorer.scorers.installed import InstalledScorers
+from autoscorer.scorers.registry import ScorerRegistry, load_builtin, unknown_scorer
+from autoscorer.utils.errors import AutoscorerError
 
 if TYPE_CHECKING:
     from autoscorer.scorers.child.host import ChildHost
+    from autoscorer.scorers.library import Library
 
 _DECLARED = ("task", "primary_metric", "higher_is_better", "score_range", "example")
 _FILES = ("reference_files", "prediction_files")
@@ -23,13 +28,23 @@ _FILES = ("reference_files", "prediction_files")
 class Catalog:
     """Names to scorers, and scorers to where they compute. Close it: hosts may have started processes.
 
+    A name means the calling program's own scorer, else the one loaded from a file, else a built-in one,
+    else that of an installed package. ``name@sha256`` means exactly that content.
+
     What is loaded here (the built-in scorers, the calling program's own) computes here, all else in the
-    host that ``child`` makes at first use; with ``isolate`` everything does.
+    host that ``child`` makes at first use; with ``isolate`` everything does. Without ``library`` nothing
+    was loaded from files, and no package is asked.
     """
 
-    def __init__(self, child: Callable[[], ChildHost] | None = None, *, isolate: bool = False) -> None:
+    def __init__(
+        self,
+        child: Callable[[], ChildHost] | None = None,
+        *,
+        library: Callable[[], Library] | None = None,
+        isolate: bool = False,
+    ) -> None:
         self._in_process = InProcess()
-        self._make_child = child
+        self._make_child, self._make_library = child, library
         self._isolate = isolate
         self._child: ChildHost | None = None
         self._lock = threading.Lock()
@@ -49,13 +64,51 @@ class Catalog:
 
     def find(self, name: str) -> Entry:
         """The scorer called ``name``. Raises AutoscorerError SCORER_NOT_FOUND with near names."""
-        loaded = load_builtin()
-        return _entry(loaded, loaded.canonical(name), loaded.get(name))
+        with self.held(name) as entry:
+            return entry
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[Entry]:
+        """As `find`; a scorer loaded from a file stays as it is found until this ends, whatever follows."""
+        here = _loaded_here(name)
+        with ExitStack() as stack:
+            found = here
+            if self._make_library and not (here and here.card.origin == "process"):
+                try:
+                    found = stack.enter_context(self.library.held(name)) or here or self.installed.find(name)
+                except AutoscorerError as exc:
+                    # Where the store cannot be read, the built-in scorers still work.
+                    if here is None or exc.code == "SCORER_NOT_FOUND":
+                        raise
+            if found is None:
+                raise unknown_scorer(name, {known for entry in self.entries() for known in _names(entry)})
+            yield found
 
     def entries(self) -> list[Entry]:
-        """Every scorer, by name."""
+        """Every scorer, by name; of packages those that can be loaded."""
         loaded = load_builtin()
-        return [_entry(loaded, name, loaded.get(name)) for name in loaded.names()]
+        here = [_entry(loaded, name, loaded.get(name)) for name in loaded.names()]
+        stored = self.library.entries() if self._make_library else []
+        taken = {name for entry in stored for name in _names(entry)}
+        found = {entry.card.name: entry for entry in (self.installed.entries() if self._make_library else ())}
+        found |= {entry.card.name: entry for entry in here if entry.card.name not in taken}
+        found |= {entry.card.name: entry for entry in stored}
+        found |= {entry.card.name: entry for entry in here if entry.card.origin == "process"}
+        return [found[name] for name in sorted(found)]
+
+    @cached_property
+    def library(self) -> Library:
+        """The scorers that were loaded from files."""
+        if self._make_library is None:
+            raise TypeError("this catalogue was made without a library")
+        return self._make_library()
+
+    @cached_property
+    def installed(self) -> InstalledScorers:
+        """The scorers of installed packages."""
+        return InstalledScorers(
+            self.library.cards_folder, lambda code, sha256: self.child().describe(code, sha256)
+        )
 
     def check_params(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
         """``params`` complete. Raises CONFIG_VALIDATION_ERROR naming every faulty one."""
@@ -97,6 +150,20 @@ def card_of(
         **{key: getattr(scorer, key, getattr(BaseScorer, key)) for key in _FILES},
         params_schema=model.model_json_schema() if model else None,
     )
+
+
+def _loaded_here(name: str) -> Entry | None:
+    wanted, _, sha256 = name.partition("@")
+    loaded = load_builtin()
+    scorer = loaded.lookup(wanted)
+    if scorer is None:
+        return None
+    entry = _entry(loaded, loaded.canonical(wanted), scorer)
+    return entry if sha256 in ("", entry.card.sha256) else None
+
+
+def _names(entry: Entry) -> tuple[str, ...]:
+    return entry.card.name, *entry.card.aliases
 
 
 def _entry(loaded: ScorerRegistry, name: str, scorer: Scorer) -> Entry:

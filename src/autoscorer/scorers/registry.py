@@ -8,10 +8,16 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autoscorer.scorers.base import Scorer
 from autoscorer.utils.errors import AutoscorerError
+
+if TYPE_CHECKING:
+    from autoscorer.schemas.scorer import ScorerCard
+    from autoscorer.scorers.library import Library
+    from autoscorer.scorers.library.watching import Event, Watching
 
 ScorerClass = TypeVar("ScorerClass", bound=type[Any])
 NAME_FORM = "letters, digits, `_`, `-` and `.`, at most 64, the first a letter, a digit or `_`"
@@ -71,6 +77,26 @@ class ScorerRegistry:
         """The name that ``name``, perhaps an alias, stands for."""
         return self._aliases.get(name, name)
 
+    def load_from_file(self, path: str | Path, *, replace: bool = False) -> list[ScorerCard]:
+        """Load the scorers of a file or a package folder on this installation, for all its processes.
+
+        A copy is kept and checked in a process apart; nothing is imported here. Until it has passed, what
+        was loaded before goes on serving. Raises AutoscorerError SCORER_NOT_FOUND.
+        """
+        return _open_library().load(path, replace=replace).cards
+
+    def start_watching(
+        self, path: str | Path, tell: Callable[[Event], None] = lambda _event: None
+    ) -> Watching:
+        """Load what is at ``path``, a file or a folder of scorers, and again whenever it changes.
+
+        Ends with ``stop()`` of what is returned, or as a context manager. ``tell`` hears, in the watching
+        thread, of every load and every failure. Raises AutoscorerError SCORER_NOT_FOUND.
+        """
+        from autoscorer.scorers.library.watching import Watching
+
+        return Watching(_open_library(), path, tell)
+
     @contextmanager
     def recording(self) -> Iterator[ScorerRegistry]:
         """What is registered meanwhile is kept apart, in the registry that is given; no name is in use there.
@@ -99,12 +125,30 @@ class ScorerRegistry:
         )
 
 
+def _open_library() -> Library:
+    from autoscorer.scorers.library.opening import open_library
+    from autoscorer.utils.config import Config
+
+    return open_library(Config().settings)
+
+
+def is_name(text: str) -> bool:
+    """Whether a scorer may be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def unknown_scorer(name: str, known: set[str]) -> AutoscorerError:
     """SCORER_NOT_FOUND for ``name``, with the nearest of the ``known`` names."""
-    near = difflib.get_close_matches(name, known, n=1)
-    guess = f" Did you mean {near[0]!r}?" if near else ""
+    wanted, _, sha256 = name.partition("@")
     listed = sorted(known)
-    message = f"no scorer is called {name!r}.{guess} Known: {', '.join(listed)}"
+    if sha256 and wanted in known:
+        message = (
+            f"{wanted} has no such version; `autoscorer scorers versions {wanted}` lists those that are kept"
+        )
+    else:
+        near = difflib.get_close_matches(wanted, known, n=1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        message = f"no scorer is called {name!r}.{guess} Known: {', '.join(listed)}"
     return AutoscorerError("SCORER_NOT_FOUND", message, {"scorer": name, "known": listed})
 
 
@@ -114,7 +158,7 @@ def _made(cls: type[Any], name: str, aliases: tuple[str, ...]) -> Scorer:
     problem = ""
     if not isinstance(scorer, Scorer) or not scorer.name or not scorer.version:
         problem = "is not a scorer: it needs name, version and score(workspace, params)"
-    elif odd := [each for each in (name, *aliases) if not _NAME.fullmatch(each)]:
+    elif odd := [each for each in (name, *aliases) if not is_name(each)]:
         problem = f"has a name that cannot be used, {odd[0][:80]!r}: {NAME_FORM}"
     elif scorer.name not in (name, *aliases):
         problem = (
@@ -146,5 +190,16 @@ def load_builtin() -> ScorerRegistry:
 
 
 def get_scorer(name: str) -> Scorer:
-    """The scorer instance registered as ``name``; raises AutoscorerError SCORER_NOT_FOUND."""
-    return load_builtin().get(name)
+    """The scorer called ``name``: the instance registered here, else one that computes in a process apart.
+
+    Raises AutoscorerError SCORER_NOT_FOUND with near names.
+    """
+    here = load_builtin().lookup(name)
+    if here is not None:
+        return here
+    from autoscorer.scorers.apart import ScorerApart
+    from autoscorer.scorers.library.opening import open_catalog
+    from autoscorer.utils.config import Config
+
+    with open_catalog(Config().settings) as catalog:
+        return ScorerApart(catalog.find(name).card)

@@ -6,7 +6,6 @@ content in its key, so that what one scorer computed is served for that very sco
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -22,9 +21,10 @@ from autoscorer.schemas.result import Artifact, Result
 from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.cache_folder import CacheFolder
 from autoscorer.scorers.cache_key import Question, look, make_question
+from autoscorer.scorers.handover import FOLDER
 from autoscorer.scorers.host import Scoring
 from autoscorer.scorers.view import ScoringView
-from autoscorer.utils.artifacts import open_regular
+from autoscorer.utils.artifacts import open_regular, write_fresh
 
 PARTS = ("cache", "results")
 UNUSABLE = "CACHE_UNUSABLE"
@@ -121,7 +121,7 @@ def _or_none(work: Callable[[], Answer | None]) -> Answer | None:
 
 
 def _packed(scoring: Scoring, output: Path, most_bytes: int) -> bytes | None:
-    """An entry's content; None when an artifact is not as the result says, or all is too large."""
+    """An entry's content; None when an artifact cannot be taken, or all is too large."""
     artifacts: dict[str, bytes] = {}
     for name, artifact in scoring.result.artifacts.items():
         content = _artifact_bytes(output, artifact, most_bytes - sum(map(len, artifacts.values())))
@@ -139,14 +139,15 @@ def _packed(scoring: Scoring, output: Path, most_bytes: int) -> bytes | None:
 
 
 def _artifact_bytes(output: Path, artifact: Artifact, most_bytes: int) -> bytes | None:
-    if artifact.size > most_bytes or artifact.path != f"artifacts/{Path(artifact.path).name}":
+    """The file as it really is; None for what publishing will refuse and name as the scorer's fault."""
+    if artifact.path != f"{FOLDER}/{Path(artifact.path).name}" or (output / FOLDER).is_symlink():
         return None
     try:
         with os.fdopen(open_regular(output / artifact.path, follow_links=False), "rb") as file:
-            content = file.read(artifact.size + 1)
+            content = file.read(most_bytes + 1)
     except OSError:
-        return None  # publishing names this fault of the scorer
-    return content if hashlib.sha256(content).hexdigest() == artifact.sha256 else None
+        return None
+    return content if len(content) <= most_bytes else None
 
 
 def _unpacked(content: bytes, output: Path) -> Scoring | None:
@@ -159,7 +160,7 @@ def _unpacked(content: bytes, output: Path) -> Scoring | None:
     for name, size in stored.artifacts.items():
         path = output / stored.result.artifacts[name].path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(rest[:size])
+        write_fresh(path, rest[:size])
         rest = rest[size:]
     versioning = {**stored.result.versioning, "timestamp": iso_now()}
     return Scoring(

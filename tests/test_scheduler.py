@@ -10,7 +10,7 @@ import pytest
 
 from autoscorer import pipeline, scheduler
 from autoscorer.executor.base import AttemptPlan, Executor, OnEvent, RunOutcome, StopSignal
-from autoscorer.pipeline import JobContext
+from autoscorer.job import JobContext
 from autoscorer.schemas.job import JobSpec
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.utils.config import Config, Node

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from autoscorer import staging
+from autoscorer.claims import claim
 from autoscorer.schemas.job import JobSpec
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Workspace
@@ -44,7 +45,7 @@ def test_what_is_no_folder_is_no_workspace(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["output", "logs", ".attempts"])
 def test_a_folder_we_write_to_may_not_be_a_link(workspace: Workspace, tmp_path: Path, name: str) -> None:
     (workspace.root / name).symlink_to(tmp_path)
-    with pytest.raises(AutoscorerError) as caught, workspace.lock():
+    with pytest.raises(AutoscorerError) as caught, claim(workspace):
         pass
     assert faults(caught.value) == [f"{name}/"]
 
@@ -53,7 +54,7 @@ def test_a_lock_that_is_a_link_is_not_followed(workspace: Workspace, tmp_path: P
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (workspace.root / ".autoscorer.lock").symlink_to(victim)
-    with pytest.raises(AutoscorerError), workspace.lock():
+    with pytest.raises(AutoscorerError), claim(workspace):
         pass
     assert victim.read_text() == "precious"
 
@@ -78,10 +79,10 @@ def test_a_meta_json_that_is_no_plain_file_is_named(workspace: Workspace, tmp_pa
 
 def test_two_processes_never_hold_one_workspace(workspace: Workspace) -> None:
     script = (
-        "import sys; from autoscorer.workspace import Workspace\n"
+        "import sys; from autoscorer.workspace import Workspace; from autoscorer.claims import claim\n"
         "from autoscorer.utils.errors import AutoscorerError\n"
         "try:\n"
-        "    with Workspace.open(sys.argv[1]).lock(): print('held')\n"
+        "    with claim(Workspace.open(sys.argv[1])): print('held')\n"
         "except AutoscorerError as exc: print(exc.code, exc.details['pid'])\n"
     )
     command = [sys.executable, "-c", script, str(workspace.root)]
@@ -89,7 +90,7 @@ def test_two_processes_never_hold_one_workspace(workspace: Workspace) -> None:
     def other() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    with workspace.lock():
+    with claim(workspace):
         assert other() == f"WORKSPACE_BUSY {os.getpid()}"
     assert other() == "held", "control: free again, the other gets it"
 
@@ -104,13 +105,14 @@ def test_publishing_moves_the_former_output_into_the_attempt_and_keeps_it(worksp
     output = workspace.root / "output"
     output.mkdir()
     (output / "pred.csv").write_text("only copy")
-    attempt = workspace.new_attempt()
-    fresh = attempt.root / "fresh"
-    fresh.mkdir()
-    (fresh / "pred.csv").write_text("new")
-    (attempt.root / "out").mkdir()
-    attempt.publish(fresh, output)
-    attempt.discard()
+    with claim(workspace) as held:
+        attempt = held.new_attempt()
+        fresh = attempt.root / "fresh"
+        fresh.mkdir()
+        (fresh / "pred.csv").write_text("new")
+        (attempt.root / "out").mkdir()
+        held.publish(attempt, fresh, output)
+        attempt.discard()
     assert (output / "pred.csv").read_text() == "new"
     assert [path.name for path in attempt.root.iterdir()] == ["previous_output"]
     assert (attempt.root / "previous_output" / "pred.csv").read_text() == "only copy"

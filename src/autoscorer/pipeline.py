@@ -3,53 +3,28 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from autoscorer import records, staging
-from autoscorer.executor.base import AttemptPlan, Executor, Limits, RunOutcome, StopReason, StopSignal
+from autoscorer.executor.base import AttemptPlan, Limits, RunOutcome
 from autoscorer.executor.failures import verdict
-from autoscorer.harvest import Harvest, HarvestPolicy, harvest
+from autoscorer.harvest import Harvest, harvest
+from autoscorer.job import JobContext, JobUnderWay, under_way
 from autoscorer.records import JobFacts
-from autoscorer.scheduler import MAX_ATTEMPTS, may_try_again, resolve_limits
+from autoscorer.scheduler import may_try_again, resolve_limits
 from autoscorer.schemas.envelope import Warning_
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import Result
-from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.evaluation import evaluate
+from autoscorer.scorers.handover import FOLDER
 from autoscorer.scorers.host import Entry
-from autoscorer.scorers.result_cache import ResultCache
 from autoscorer.scorers.view import combined_sha256, workspace_view
-from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
-from autoscorer.utils.logger import JobLogger, log_event
-from autoscorer.validation import exposure_warnings
 from autoscorer.workspace import Attempt, Workspace
-
-
-def _never() -> StopReason | None:
-    return None
-
-
-def _quiet(_stage: str) -> None:
-    return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobContext:
-    """What a job needs from outside. ``choose`` makes the executor; ``on_stage`` hears each stage's name."""
-
-    settings: Settings
-    choose: Callable[[], Executor]
-    catalog: Catalog
-    cache: ResultCache | None = None
-    stop: StopSignal = _never
-    on_stage: Callable[[str], None] = _quiet
-    keep_attempt: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,41 +36,11 @@ class Scored:
     warnings: list[Warning_]
 
 
-@dataclass
-class _Job:
-    """One job under way: what is known of it so far, so that a failure can tell it all."""
-
-    context: JobContext
-    workspace: Workspace
-    spec: JobSpec
-    logger: JobLogger
-    facts: JobFacts = field(default_factory=JobFacts)
-    staged_s: float = 0.0
-
-    @property
-    def output_dir(self) -> Path:
-        return staging.output_dir(self.workspace, self.spec)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Tell of a stage and time it; what a stage within it took is not its own."""
-        self.context.on_stage(name)
-        started, staged_before_s = time.perf_counter(), self.staged_s
-        try:
-            yield
-        finally:
-            own_s = time.perf_counter() - started - (self.staged_s - staged_before_s)
-            self.staged_s += own_s
-            self.facts.timing[f"{name}_seconds"] = round(own_s, 6)
-
-    def policy(self, stage: str) -> HarvestPolicy:
-        return HarvestPolicy(max_bytes=self.context.settings.max_output_bytes, stage=stage)
-
-
 def run(context: JobContext, workspace_path: str | Path) -> JobFacts:
     """Run the container of a workspace; its predictions end in `output/`. Raises AutoscorerError."""
-    with _job(context, workspace_path, stage="execution") as job:
+    with under_way(context, workspace_path, stage="execution") as job:
         _execute_until_judged(job)
+        job.conclude(records.run_result(job.facts))
         return job.facts
 
 
@@ -108,23 +53,29 @@ def score(
 ) -> Scored:
     """Score what is in `output/`; `result.json` is written there. Raises AutoscorerError."""
     with (
-        _job(context, workspace_path, stage="scoring") as job,
+        under_way(context, workspace_path, stage="scoring") as job,
         context.catalog.held(scorer_name or job.spec.scorer) as entry,
-        _attempt(job) as attempt,
+        job.attempt() as attempt,
     ):
         return _score(job, attempt, entry, params=params, after_run=False)
 
 
-def run_then_score(context: JobContext, workspace_path: str | Path) -> Scored:
+def run_then_score(
+    context: JobContext,
+    workspace_path: str | Path,
+    *,
+    scorer_name: str | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> Scored:
     """The whole pipeline on one workspace under one lock. Raises AutoscorerError."""
     with (
-        _job(context, workspace_path, stage="execution") as job,
+        under_way(context, workspace_path, stage="execution") as job,
         # From the start: a scorer that is loaded while the program runs is for the jobs after this one.
-        context.catalog.held(job.spec.scorer) as entry,
+        context.catalog.held(scorer_name or job.spec.scorer) as entry,
     ):
         _execute_until_judged(job)
-        with _attempt(job) as attempt:
-            return _score(job, attempt, entry)
+        with job.attempt() as attempt:
+            return _score(job, attempt, entry, params=params)
 
 
 def plan(
@@ -154,82 +105,23 @@ def plan(
     )
 
 
-@contextmanager
-def _job(context: JobContext, workspace_path: str | Path, *, stage: str) -> Iterator[_Job]:
-    """Lock the workspace and read its spec; whatever fails is written to `result.json` and raised."""
-    workspace = Workspace.open(workspace_path)
-    with workspace.lock():
-        try:
-            spec = workspace.load_spec()
-            logger = JobLogger(spec.job_id, workspace.root, secrets=context.settings.secrets())
-        except AutoscorerError as exc:
-            records.write_failure(workspace.root / "output", exc, JobFacts())
-            raise
-        job = _Job(context, workspace, spec, logger)
-        job.facts.begin(spec)
-        try:
-            job.logger.start(spec.model_dump(mode="json", exclude_none=True))
-            job.facts.warnings += exposure_warnings(workspace, spec, context.settings, context.catalog)
-            yield job
-            job.logger.complete(timing=job.facts.timing)
-        except KeyboardInterrupt:
-            raise _fail(job, AutoscorerError("CANCELLED", "the job was interrupted", stage=stage)) from None
-        except AutoscorerError as exc:
-            raise _fail(job, exc) from exc.__cause__
-        except BaseException as exc:  # boundary of a job: our own fault must be told, and gets no score
-            log_event("ERROR", "job_internal_error", error=exc, job_id=spec.job_id)
-            message = f"unexpected {type(exc).__name__} in the platform"
-            raise _fail(job, AutoscorerError("INTERNAL_ERROR", message, stage=stage)) from exc
-
-
-def _fail(job: _Job, error: AutoscorerError) -> AutoscorerError:
-    job.logger.error(str(error.stage), error.code, error.message, error.details)
-    try:
-        output_dir = job.output_dir
-    except AutoscorerError:
-        output_dir = job.workspace.root / "output"
-    records.write_failure(output_dir, error, job.facts)
-    return error
-
-
-@contextmanager
-def _attempt(job: _Job) -> Iterator[Attempt]:
-    """A folder for this try; removed in the end unless it is to be kept."""
-    attempt = job.workspace.new_attempt()
-    try:
-        yield attempt
-    finally:
-        if not job.context.keep_attempt:
-            _discard(job, attempt)
-
-
-def _execute_until_judged(job: _Job) -> None:
+def _execute_until_judged(job: JobUnderWay) -> None:
     """Run the program; what failed by the platform's fault is tried again, what it did itself never."""
-    for tries in range(1, MAX_ATTEMPTS + 1):
+    for tries in range(1, job.context.attempts + 1):
         try:
-            with _attempt(job) as attempt:
+            with job.attempt() as attempt:
                 job.facts.provenance["attempt"] = attempt.name
                 _execute(job, attempt)
             return
         except AutoscorerError as exc:
-            if not may_try_again(exc, tries=tries):
+            if not may_try_again(exc, tries=tries, allowed=job.context.attempts):
                 raise
             job.logger.record("job_retried", {"code": exc.code, "tries": tries}, level="WARNING")
 
 
-def _discard(job: _Job, attempt: Attempt) -> None:
-    """What cannot be cleaned up must not decide the job: a program could bring that about."""
-    try:
-        attempt.discard()
-    except OSError as exc:
-        message = f".attempts/{attempt.name} could not be removed ({exc.strerror})"
-        job.facts.warnings.append(Warning_(code="CLEANUP_INCOMPLETE", message=message))
-        job.logger.warning("CLEANUP_INCOMPLETE", message)  # noqa: PLE1205 - not a logging.Logger
-
-
-def _execute(job: _Job, attempt: Attempt) -> None:
+def _execute(job: JobUnderWay, attempt: Attempt) -> None:
     """Run the program, judge how it ended, and take its output."""
-    records.clear_inspect(job.workspace)
+    records.clear_inspect(job.claim)
     with job.stage("prepare"):
         attempt_plan = plan(job.context, job.workspace, job.spec, attempt)
         _check_room(attempt.root, attempt_plan.limits)
@@ -240,6 +132,7 @@ def _execute(job: _Job, attempt: Attempt) -> None:
 
     def collect(folder: Path, outcome: RunOutcome) -> None:
         nonlocal taken, ended
+        job.claim.guard()
         ended = outcome
         job.facts.note_outcome(outcome)
         _record_run(job, outcome)
@@ -255,16 +148,16 @@ def _execute(job: _Job, attempt: Attempt) -> None:
     except BaseException as exc:  # clean-up, then up it goes
         if isinstance(exc, AutoscorerError):
             with suppress(OSError):  # a record that cannot be written does not decide the job
-                records.write_inspect(job.workspace, attempt_plan, exc, ended)
+                records.write_inspect(job.claim, attempt_plan, exc, ended)
         # What stands in output/ must be of this attempt: an old prediction is never scored for a new run.
         if fresh.exists():
             fresh.rename(attempt.root / "refused")
         fresh.mkdir()
-        attempt.publish(fresh, job.output_dir)
+        job.claim.publish(attempt, fresh, job.output_dir)
         raise
-    attempt.publish(fresh, job.output_dir)
+    job.claim.publish(attempt, fresh, job.output_dir)
     job.facts.note_harvest(taken)
-    records.write_run_info(job.workspace, job.facts, combined_sha256(taken.sha256))
+    records.write_run_info(job.claim, job.facts, combined_sha256(taken.sha256))
 
 
 def _check_room(folder: Path, limits: Limits) -> None:
@@ -279,17 +172,18 @@ def _check_room(folder: Path, limits: Limits) -> None:
             f"the workspace's disk has {free} bytes free; a job that may write {limits.output_bytes} bytes "
             f"(MAX_OUTPUT_BYTES) needs {needed}",
             {"free_bytes": free, "needed_bytes": needed, "setting": "MAX_OUTPUT_BYTES"},
+            cause="disk",
         )
 
 
-def _record_run(job: _Job, outcome: RunOutcome) -> None:
+def _record_run(job: JobUnderWay, outcome: RunOutcome) -> None:
     job.logger.execution_completed(
         duration_seconds=outcome.duration_s, exit_code=outcome.exit_code, stopped=outcome.stopped
     )
-    records.write_run_info(job.workspace, job.facts, None)
+    records.write_run_info(job.claim, job.facts, None)
 
 
-def _logged(job: _Job) -> Callable[[str, Mapping[str, Any]], None]:
+def _logged(job: JobUnderWay) -> Callable[[str, Mapping[str, Any]], None]:
     def on_event(name: str, info: Mapping[str, Any]) -> None:
         if name == "execution_started":
             job.logger.execution_start(str(info.get("backend", "unknown")), dict(info))
@@ -300,7 +194,7 @@ def _logged(job: _Job) -> Callable[[str, Mapping[str, Any]], None]:
 
 
 def _score(
-    job: _Job,
+    job: JobUnderWay,
     attempt: Attempt,
     entry: Entry,
     *,
@@ -324,9 +218,15 @@ def _score(
             "resources": job.facts.resources | result.resources,
         }
     )
-    result = records.publish_artifacts(result, view.root / "output", job.output_dir)
-    records.publish_result(result, job.output_dir)
+    result = records.publish_artifacts(result, view.root / "output", job.claim.desk)
+    prepared, artifacts = job.claim.desk / FOLDER, job.output_dir / FOLDER
+    job.claim.remove(artifacts)
+    if prepared.exists():
+        job.claim.put(prepared, artifacts)
     job.logger.scoring_completed(duration_seconds=job.facts.timing["score_seconds"], summary=result.summary)
+    concluded = job.conclude(result)
+    if concluded is not None:
+        job.write_result(concluded)
     return Scored(result, job.output_dir / "result.json", job.facts.warnings)
 
 

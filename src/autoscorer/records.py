@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Strict
 
 from autoscorer import __version__
+from autoscorer.claims import Claim
 from autoscorer.executor.base import AttemptPlan, RunOutcome
 from autoscorer.harvest import Harvest
 from autoscorer.schemas.envelope import Warning_, iso_now
@@ -107,24 +109,28 @@ def publish_result(result: Result, output_dir: Path) -> None:
     write_json(output_dir / "result.json", result.to_json())
 
 
-def write_failure(output_dir: Path, error: AutoscorerError, facts: JobFacts) -> None:
-    """Put the standard error into `result.json`; nothing else in the output is touched."""
+def failure(error: AutoscorerError, facts: JobFacts) -> Result:
+    """A result that holds the standard error and what is known of the job."""
     provenance = {"scorer": "unknown", "version": "unknown", **facts.provenance}
-    result = Result(
+    return _unscored(facts, provenance).model_copy(update={"error": error.to_dict(logs_path="logs/")})
+
+
+def run_result(facts: JobFacts) -> Result:
+    """What there is to say of a job that was only run."""
+    return _unscored(facts, {"version": "none: nothing was scored", **facts.provenance})
+
+
+def _unscored(facts: JobFacts, provenance: Mapping[str, str]) -> Result:
+    return Result(
         summary={},
         metrics={},
         timing=facts.timing,
         resources=facts.resources,
         versioning={**provenance, "timestamp": iso_now(), "autoscorer": __version__},
-        error=error.to_dict(logs_path="logs/"),
     )
-    if not output_dir.is_symlink():
-        output_dir.mkdir(parents=True, exist_ok=True)
-        clear_name(output_dir / "result.json")
-        write_json(output_dir / "result.json", result.to_json())
 
 
-def write_run_info(workspace: Workspace, facts: JobFacts, output_sha256: str | None) -> None:
+def write_run_info(claim: Claim, facts: JobFacts, output_sha256: str | None) -> None:
     """`logs/run_info.json`: the facts of the latest run and the hash of the output it gave."""
     record = {
         "recorded_at": iso_now(),
@@ -134,8 +140,7 @@ def write_run_info(workspace: Workspace, facts: JobFacts, output_sha256: str | N
         "resources": facts.resources,
         "provenance": facts.provenance,
     }
-    clear_name(workspace.logs_dir / RUN_INFO)
-    write_json(workspace.logs_dir / RUN_INFO, record)
+    claim.write_json(claim.workspace.logs_dir / RUN_INFO, record)
 
 
 def read_run_info(workspace: Workspace) -> RunInfo | None:
@@ -148,13 +153,13 @@ def read_run_info(workspace: Workspace) -> RunInfo | None:
         return None
 
 
-def clear_inspect(workspace: Workspace) -> None:
+def clear_inspect(claim: Claim) -> None:
     """Remove `logs/inspect.json`: it tells of an earlier run."""
-    clear_name(workspace.logs_dir / INSPECT)
+    claim.remove(claim.workspace.logs_dir / INSPECT)
 
 
 def write_inspect(
-    workspace: Workspace, plan: AttemptPlan, error: AutoscorerError, outcome: RunOutcome | None
+    claim: Claim, plan: AttemptPlan, error: AutoscorerError, outcome: RunOutcome | None
 ) -> None:
     """`logs/inspect.json` of a run that failed: what was to run and how it ended, no environment values.
 
@@ -172,7 +177,6 @@ def write_inspect(
         "inspect": error.details.pop("inspect", None),
         "outcome": asdict(outcome) if outcome else None,
     }
-    clear_name(workspace.logs_dir / INSPECT)
-    write_json(
-        workspace.logs_dir / INSPECT, {key: value for key, value in record.items() if value is not None}
+    claim.write_json(
+        claim.workspace.logs_dir / INSPECT, {key: value for key, value in record.items() if value is not None}
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # to score one file against another, none of these is needed
 
     from autoscorer.confine.probes import Diagnosis
     from autoscorer.executor.base import Executor, StopSignal
-    from autoscorer.pipeline import JobContext
+    from autoscorer.job import JobContext
     from autoscorer.records import JobFacts
     from autoscorer.scheduler import Isolation
 
@@ -120,7 +120,7 @@ def job_context(
     keep_attempt: bool = False,
 ) -> JobContext:
     """What `pipeline` needs to work on a job."""
-    from autoscorer.pipeline import JobContext
+    from autoscorer.job import JobContext
 
     return JobContext(
         settings=settings,

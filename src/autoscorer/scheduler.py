@@ -95,10 +95,10 @@ def choose_backend(asked: str, engine_answers: Callable[[], bool]) -> str:
     )
 
 
-def may_try_again(error: AutoscorerError, *, tries: int) -> bool:
+def may_try_again(error: AutoscorerError, *, tries: int, allowed: int = MAX_ATTEMPTS) -> bool:
     """Whether a job that failed by the platform's fault gets another attempt by itself.
 
     Not when what failed was tried again with back-off already (``details.tries``: a registry that is down).
     """
     tried_already = "tries" in error.details
-    return tries < MAX_ATTEMPTS and error.retryable and error.blame == "platform" and not tried_already
+    return tries < allowed and error.retryable and error.blame == "platform" and not tried_already

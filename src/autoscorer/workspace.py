@@ -1,4 +1,4 @@
-"""The folder contract: where the parts of a workspace are, its attempts, its lock.
+"""The folder contract: where the parts of a workspace are, and its attempts.
 
 meta.json   the job specification            input/      data, shown read-only to the program
 reference/  the truth, never shown           output/     what was delivered or harvested, result.json
@@ -7,13 +7,10 @@ logs/       container and job logs           .attempts/  one folder per attempt,
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
-import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +20,8 @@ from autoscorer.utils.artifacts import open_regular, remove_tree, write_bytes
 from autoscorer.utils.errors import AutoscorerError
 
 MAX_SPEC_BYTES = 2**20
-LOCK_NAME = ".autoscorer.lock"
 TRUTH_NAMES = ("gt.csv", "gt.json")
-# O_NONBLOCK: a pipe of that name must not make us wait.
-_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+OWNER_NAME = ".owner"
 OUR_FOLDERS = ("output", "logs", ".attempts")
 
 
@@ -109,48 +104,27 @@ class Workspace:
         ]
         return there + linked
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the workspace alone; raises WORKSPACE_BUSY naming the holder's process."""
-        faults = self.structure_faults()
-        if faults:
-            raise spec_error(faults, cause="workspace")
-        try:
-            descriptor = os.open(self.root / LOCK_NAME, _LOCK_FLAGS, 0o644)
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                os.close(descriptor)
-                raise OSError(errno.EINVAL, "it is no plain file of its own")
-        except OSError as exc:
-            fault = SpecFault(LOCK_NAME, f"cannot be opened: {exc.strerror}")
-            raise spec_error([fault], cause="workspace") from exc
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-                raise AutoscorerError(
-                    "WORKSPACE_BUSY",
-                    f"process {holder or 'unknown'} is working on this workspace",
-                    {"pid": holder},
-                ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def new_attempt(self) -> Attempt:
-        """A fresh, private folder for one attempt; numbers only grow."""
-        self.attempts_dir.mkdir(exist_ok=True)
-        names = [entry.name for entry in self.attempts_dir.iterdir()]
+    def attempts(self) -> list[Attempt]:
+        """The attempts that have a folder, by number."""
+        names = os.listdir(self.attempts_dir) if self.attempts_dir.is_dir() else []
         numbers = [int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 10]
-        for number in numbers:
-            with suppress(OSError):  # an empty one is what a run that was killed at once has left
-                Attempt(self, number).root.rmdir()
-        attempt = Attempt(self, max(numbers, default=0) + 1)
-        attempt.root.mkdir(mode=0o700)
-        return attempt
+        return [Attempt(self, number) for number in sorted(numbers)]
+
+    def new_attempt(self, owner: str = "") -> Attempt:
+        """A fresh, private folder for one attempt of ``owner``; numbers only grow."""
+        self.attempts_dir.mkdir(exist_ok=True)
+        while True:
+            there = self.attempts()
+            for attempt in there:
+                with suppress(OSError):  # an empty one is what a run that was killed at once has left
+                    attempt.root.rmdir()
+            attempt = Attempt(self, max((attempt.number for attempt in there), default=0) + 1)
+            # Another, woken up too late, may make one of this number, or remove ours while it is empty.
+            with suppress(FileExistsError, FileNotFoundError):
+                attempt.root.mkdir(mode=0o700)
+                if owner:
+                    (attempt.root / OWNER_NAME).write_text(owner, encoding="ascii")
+                return attempt
 
     def _read_spec(self) -> bytes:
         try:
@@ -182,12 +156,25 @@ class Attempt:
     def name(self) -> str:
         return str(self.number)
 
-    def publish(self, fresh: Path, output_dir: Path) -> None:
-        """Make ``fresh`` the workspace's output; the former output moves into this attempt."""
-        if os.path.lexists(output_dir):
-            output_dir.rename(self.root / "previous_output")
-        output_dir.parent.mkdir(parents=True, exist_ok=True)
-        fresh.rename(output_dir)
+    @property
+    def out_dir(self) -> Path:
+        return self.root / "out"
+
+    @property
+    def previous_output(self) -> Path:
+        """Where the output that stood before this attempt lies, if it was moved away."""
+        return self.root / "previous_output"
+
+    def owner(self) -> str:
+        """Whose attempt it is while it is under way; empty when it is over or nobody's."""
+        try:
+            return (self.root / OWNER_NAME).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def keep(self) -> None:
+        """Leave the folder as it is, to be looked at."""
+        (self.root / OWNER_NAME).unlink(missing_ok=True)
 
     def write(self, filename: str, content: bytes) -> Path:
         """Write a file of this attempt atomically."""
@@ -196,8 +183,11 @@ class Attempt:
 
     def discard(self) -> None:
         """Remove what was temporary; a former output that moved here stays: it may be the only copy."""
-        kept = self.root / "previous_output"
-        for entry in list(self.root.iterdir()) if self.root.is_dir() else []:
+        kept = self.previous_output
+        entries = list(self.root.iterdir()) if self.root.is_dir() else []
+        for entry in sorted(
+            entries, key=lambda path: path.name == OWNER_NAME
+        ):  # last: it finds the rest again
             if entry != kept or not any(kept.iterdir()):
                 remove_tree(entry)
         if not kept.exists():

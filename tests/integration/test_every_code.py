@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import autoscorer
+from autoscorer.claims import claim
 from autoscorer.scorers.registry import load_builtin, registry
 from autoscorer.utils.errors import AutoscorerError, code_table
 from tests.cli import call, command, environment
@@ -29,6 +30,8 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 LATER = {("SCORER_TIMEOUT", ""), ("SCORER_CRASH", ""), ("ATTEMPTS_EXHAUSTED", "")}
 # It takes an engine that is killed: tests/attacks/test_engine_faults.py has one.
 ELSEWHERE = {("CONTAINER_WAIT_FAILED", "")}
+# A full disk and a worker that stops: tests/test_worker.py.
+ELSEWHERE |= {("RESOURCE_UNAVAILABLE", "disk"), ("WORKER_STOPPED", "")}
 ON_DOCKER = {"IMAGE_NOT_PRESENT", "IMAGE_INVALID", "IMAGE_PULL_FAILED", "CONTAINER_CREATE_FAILED"}
 
 Situation = Callable[[MakeWorkspace, Path], dict[str, Any]]
@@ -72,7 +75,7 @@ def _(make: MakeWorkspace, _tmp: Path) -> dict[str, Any]:
 @provokes("WORKSPACE_BUSY")
 def _(make: MakeWorkspace, _tmp: Path) -> dict[str, Any]:
     workspace = make(program=GOOD)
-    with autoscorer_workspace(workspace).lock():
+    with claim(autoscorer_workspace(workspace)):
         return pipeline(workspace)
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from autoscorer.executor.base import Executor
-    from autoscorer.pipeline import JobContext, Scored
+    from autoscorer.job import JobContext
+    from autoscorer.pipeline import Scored
     from autoscorer.scheduler import Isolation
     from autoscorer.schemas.envelope import Warning_
     from autoscorer.schemas.result import Result

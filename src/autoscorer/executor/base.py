@@ -19,6 +19,8 @@ class StopReason(StrEnum):
     MEMORY_LIMIT = "memory_limit"
     OUTPUT_LIMIT = "output_limit"
     CANCELLED = "cancelled"
+    WORKER_STOPPED = "worker_stopped"
+    LEASE_LOST = "lease_lost"
 
 
 StopSignal = Callable[[], StopReason | None]

@@ -80,11 +80,18 @@ def _cancelled(outcome: RunOutcome, limits: Limits) -> AutoscorerError:
     return AutoscorerError("CANCELLED", "The job was stopped before it was done.", _facts(outcome))
 
 
+def _worker_stopped(outcome: RunOutcome, limits: Limits) -> AutoscorerError:
+    message = "The worker was told to stop before the program had ended."
+    return AutoscorerError("WORKER_STOPPED", message, _facts(outcome))
+
+
 _STOPS: Mapping[StopReason, Callable[[RunOutcome, Limits], AutoscorerError]] = {
     StopReason.TIME_LIMIT: _time_limit,
     StopReason.MEMORY_LIMIT: _memory_limit,
     StopReason.OUTPUT_LIMIT: _output_limit,
     StopReason.CANCELLED: _cancelled,
+    StopReason.WORKER_STOPPED: _worker_stopped,
+    StopReason.LEASE_LOST: _worker_stopped,  # told to nobody: its lease was another's by then
 }
 
 

@@ -110,7 +110,11 @@ def test_a_run_is_not_credited_with_predictions_it_did_not_write(make_workspace:
 def test_what_a_job_leaves_behind(make_workspace: MakeWorkspace) -> None:
     workspace = make_workspace(program=f"print('hello'); {GOOD}")
     call("pipeline", workspace, "--backend", "local")
-    assert sorted(path.name for path in (workspace / "output").iterdir()) == ["pred.csv", "result.json"]
+    assert sorted(path.name for path in (workspace / "output").iterdir()) == [
+        "artifacts",
+        "pred.csv",
+        "result.json",
+    ]
     assert list((workspace / ".attempts").iterdir()) == []
     assert "hello" in (workspace / "logs" / "container.log").read_text()
     assert not (workspace / "logs" / "inspect.json").exists()

@@ -14,6 +14,12 @@ USER_NAMESPACES = "no new user namespaces"
 SECCOMP = "seccomp filter"
 HOST_USER = "a host user other than ours"
 
+PACKAGES = "only /usr, the interpreter, its packages, the scorer and the view are visible"
+READ_ONLY_VIEW = "read-only root, reference, input and predictions"
+NAMES = "own uts namespace"
+CGROUPS = "own cgroup namespace"
+MEMORY_OF_OTHERS = "no look at the platform's memory and environment"
+
 NO_NEW_PRIVILEGES = "no new privileges"
 CLEAN_ENVIRONMENT = "clean environment"
 WHOLE_TREE = "daemons are ended with the program"
@@ -30,7 +36,7 @@ UNENFORCED = {
 
 _BY_SANDBOX = (NETWORK, FILESYSTEM, READ_ONLY, PROCESSES, IPC, CAPABILITIES, USER_NAMESPACES)
 _ALWAYS = (NO_NEW_PRIVILEGES, CLEAN_ENVIRONMENT, TIME, LOG, OUTPUT)
-_CAPS = {"memory": "memory limit", "pids": "process limit", "cpu": "cpu limit"}
+CAPS = {"memory": "memory limit", "pids": "process limit", "cpu": "cpu limit"}
 
 
 def describe(
@@ -44,7 +50,7 @@ def describe(
     # As ourselves a program can kill its supervisor; then only a cgroup still knows its daemons.
     held[WHOLE_TREE] = hardened or "cgroup" in caps_enforced.values()
     held[DISK] = False
-    for cap, name in _CAPS.items():
+    for cap, name in CAPS.items():
         means = caps_enforced.get(cap)
         held[f"{name} ({means})" if means else name] = means is not None
     return tuple(n for n, ok in held.items() if ok), tuple(n for n, ok in held.items() if not ok)

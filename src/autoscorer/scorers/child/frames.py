@@ -37,10 +37,11 @@ class Inbox:
         self.broken = False
 
     def write(self, chunk: bytes | memoryview) -> None:
-        """Take in what came. What follows the frame, or is larger than any frame, is not kept."""
-        room = HEADER_BYTES + MAX_FRAME_BYTES - len(self._kept)
-        self._kept += chunk[:room]
-        self.broken = self.broken or len(chunk) > room or self._length > MAX_FRAME_BYTES
+        """Take in what came. A frame that is too large, or followed by anything, breaks the rules."""
+        self._kept += chunk[: HEADER_BYTES + MAX_FRAME_BYTES + 1 - len(self._kept)]
+        too_long = self._length > MAX_FRAME_BYTES
+        followed = len(self._kept) > HEADER_BYTES + self._length and len(self._kept) > HEADER_BYTES
+        self.broken = self.broken or too_long or followed
 
     @property
     def _length(self) -> int:
@@ -55,6 +56,5 @@ class Inbox:
         return self.broken or (there and len(self._kept) >= HEADER_BYTES + self._length)
 
     def content(self) -> bytes | None:
-        """The frame's JSON; None if no whole frame came, or more than one."""
-        whole = self.complete and not self.broken and len(self._kept) == HEADER_BYTES + self._length
-        return bytes(self._kept[HEADER_BYTES:]) if whole else None
+        """The frame's JSON; None if no whole frame came, or anything but one."""
+        return bytes(self._kept[HEADER_BYTES:]) if self.complete and not self.broken else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +16,8 @@ from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.child import verdicts
 from autoscorer.scorers.child.birth import Birth, Ended, Stop
 from autoscorer.scorers.child.nursery import Nursery
-from autoscorer.scorers.child.views import pinned_descriptors
+from autoscorer.scorers.child.views import files_of, pinned_descriptors
+from autoscorer.scorers.child.walls import isolation
 from autoscorer.scorers.host import Code, Entry, Scoring
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -34,6 +36,8 @@ class ChildHost:
     def __init__(self, settings: Settings, *, warm: bool = False) -> None:
         self._settings = settings
         self._nursery = Nursery(warm=warm)
+        private = (settings.data_dir, settings.workspace_root, settings.scorers_dir, settings.log_dir)
+        self._hidden = [path.resolve() for path in private if path is not None]
         machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._memory_bytes = min(settings.scorer_memory_bytes, machine_bytes)
 
@@ -60,7 +64,7 @@ class ChildHost:
             params=verdicts.params_of(answer, name),
             seconds=ended.seconds,
             resources={key: value for key, value in used.items() if value is not None},
-            isolation={"mode": "child"},
+            isolation=isolation(ended.walls, ended.caps_enforced),
         )
 
     def describe(self, code: Code, sha256: str, *, run_example: bool = True) -> list[ScorerCard]:
@@ -108,15 +112,19 @@ class ChildHost:
         watch = OutputWatch(artifacts, max_bytes=limit, max_entries=MAX_ARTIFACTS)
         caps = Caps(memory_bytes=self._memory_bytes, tasks=MAX_TASKS, file_bytes=limit + FILE_SLACK_BYTES)
         pinned = pinned_descriptors(view)
-        request = {**request, "workspace": str(view), "pinned": pinned}
+        code = None if request["path"] is None else Path(request["path"])
+        files = files_of(view, code, pinned=pinned, hidden=self._hidden, tmp_bytes=self._memory_bytes // 2)
+        request = {**request, "workspace": str(view), "pinned": pinned, "files": files}
         birth = Birth(self._nursery, request, caps, pinned=pinned)
         try:
             deadline = time.monotonic() + self._settings.scorer_time_limit_s
-            return birth.wait(
+            ended = birth.wait(
                 deadline=deadline, checks=[lambda: Stop.OUTPUT_LIMIT if watch.exceeded() else None]
             )
         finally:
             birth.close()
+        # What was written last counts too: a scorer that ends between two looks is not let off.
+        return replace(ended, stopped=Stop.OUTPUT_LIMIT) if watch.exceeded(now=True) else ended
 
 
 def _of_entry(entry: Entry, **more: Any) -> dict[str, Any]:

@@ -1,26 +1,84 @@
-"""The files of a scoring view as a scorer's process must get them."""
+"""What of this machine a scorer's process gets to see: its view, its code, places to write to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+WORKSPACE, CODE = "/workspace", "/scorer"
 _OWN_DESCRIPTORS = "/proc/self/fd/"
 
 
 def pinned_descriptors(view: Path) -> list[int]:
     """The open files of this process that names in ``view`` stand for, in order, each once."""
-    found = (_descriptor(path) for path in _links(view))
+    found = (_descriptor(link) for folder in _folders(view) for link in folder.iterdir())
     return sorted({number for number in found if number is not None})
 
 
-def _links(view: Path) -> Iterator[Path]:
-    for entry in view.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            yield from (path for path in entry.iterdir() if path.is_symlink())
+def files_of(
+    view: Path, code: Path | None, *, pinned: Sequence[int], hidden: Sequence[Path], tmp_bytes: int
+) -> dict[str, Any]:
+    """The files of a request: JSON-ready, as `child.walls` reads them.
+
+    Links in a view are the platform's own: what they lead to is shown in their place. Only
+    `output/artifacts` may be written to.
+    """
+    shown = [
+        cells for entry in view.iterdir() for cells in _shown(entry, f"{WORKSPACE}/{entry.name}", pinned)
+    ]
+    artifacts = view / "output" / "artifacts"
+    shown.append(_cells(artifacts, f"{WORKSPACE}/output/artifacts", writable=True))
+    path = None
+    if code is not None:
+        path = f"{CODE}/{code.name}"
+        shown.append(_cells(code, path))
+    return {
+        "shown": shown,
+        "folders": [WORKSPACE],
+        "hidden": [str(folder) for folder in hidden],
+        "tmp_bytes": tmp_bytes,
+        "workspace": WORKSPACE,
+        "path": path,
+    }
+
+
+def _shown(entry: Path, target: str, pinned: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """One entry of a view; a folder with links in it piece by piece, any other whole."""
+    number = _descriptor(entry)
+    if number is not None:
+        status = os.fstat(number)
+        yield {
+            **_cells(entry, target),
+            "identity": [status.st_dev, status.st_ino],
+            "pinned": pinned.index(number),
+        }
+    elif entry.is_dir() and not entry.is_symlink() and any(child.is_symlink() for child in entry.iterdir()):
+        for child in entry.iterdir():
+            yield from _shown(child, f"{target}/{child.name}", pinned)
+    else:
+        yield _cells(entry, target)
+
+
+def _cells(source: Path, target: str, *, writable: bool = False) -> dict[str, Any]:
+    return {
+        "source": os.path.realpath(source),
+        "target": target,
+        "writable": writable,
+        "identity": None,
+        "pinned": None,
+    }
+
+
+def _folders(view: Path) -> Iterator[Path]:
+    return (entry for entry in view.iterdir() if entry.is_dir() and not entry.is_symlink())
 
 
 def _descriptor(link: Path) -> int | None:
+    """The descriptor a link of the platform's stands for; None for anything else."""
+    if not link.is_symlink():
+        return None
     target = str(link.readlink())
     number = target.removeprefix(_OWN_DESCRIPTORS)
     return int(number) if number != target and number.isdigit() else None

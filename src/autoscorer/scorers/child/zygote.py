@@ -31,6 +31,7 @@ def main() -> None:
     keeper = importlib.import_module("autoscorer.scorers.child.keeper")
     for module in hello["modules"]:
         importlib.import_module(module)
+    importlib.import_module("autoscorer.scorers.child.walls").prepare()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes in ended keepers
     gc.collect()

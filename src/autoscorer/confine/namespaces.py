@@ -1,0 +1,104 @@
+"""Walls that a process raises around itself: namespaces, no capabilities, a filter of system calls.
+
+For a process that is forked, not exec'ed, so that bubblewrap is no way for it; by the system calls
+themselves. Each function raises OSError where the machine does not allow it; `enter` tries them all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from autoscorer.confine.bubblewrap import UID
+
+USER, PIDS, NETWORK, IPC, NAMES, CGROUPS, MOUNTS = (
+    0x10000000,
+    0x20000000,
+    0x40000000,
+    0x08000000,
+    0x04000000,
+    0x02000000,
+    0x00020000,
+)
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 4, 22, 24
+_PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 38, 47, 4
+_SECCOMP_MODE_FILTER = 2
+_CAPABILITY_VERSION_3 = 0x20080522
+_MAX_CAPABILITIES = 64
+
+
+class _FilterProgram(ctypes.Structure):
+    """struct sock_fprog"""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def libc_call(name: str, *arguments: object) -> int:
+    """Call a function of the C library; raises OSError when it says so."""
+    found: int = getattr(_libc(), name)(*arguments)
+    if found < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return found
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def attempt(step: Callable[[], object]) -> str | None:
+    """None if ``step`` was done, else why the machine does not allow it."""
+    try:
+        step()
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    return None
+
+
+def enter(kinds: dict[str, int]) -> dict[str, str | None]:
+    """Leave our namespaces of these kinds for fresh ones: per name None, or why not.
+
+    A user namespace of our own first, where we are called nobody: it is what lets everybody make the
+    others. Without one root still can. The pid namespace begins with our next child.
+    """
+    done = {"user": attempt(_become_nobody)}
+    return done | {name: attempt(lambda kind=kind: unshare(kind)) for name, kind in kinds.items()}  # type: ignore[misc]
+
+
+def unshare(kind: int) -> None:
+    libc_call("unshare", kind)
+
+
+def _become_nobody() -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(USER)
+    own = Path("/proc/self")
+    (own / "setgroups").write_text("deny")
+    (own / "uid_map").write_text(f"{UID} {uid} 1")
+    (own / "gid_map").write_text(f"{UID} {gid} 1")
+
+
+def drop_capabilities() -> None:
+    """For good: none is held, and no program we exec can get one."""
+    libc_call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    for number in range(_MAX_CAPABILITIES):
+        if attempt(lambda number=number: libc_call("prctl", _PR_CAPBSET_DROP, number, 0, 0, 0)):  # type: ignore[misc]
+            break
+    libc_call("prctl", _PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    libc_call("capset", header, (ctypes.c_uint32 * 6)())
+
+
+def filter_calls(program: bytes) -> None:
+    """Load a filter (see `confine.seccomp`) for us and all that we start."""
+    filter_program = _FilterProgram(len(program) // 8, program)
+    libc_call("prctl", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_program), 0, 0)
+
+
+def hide_memory() -> None:
+    """Nobody of our user may look into this process or write to it."""
+    libc_call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)

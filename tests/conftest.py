@@ -1,4 +1,4 @@
-"""What every test may rely on: one marked `sandbox` has bubblewrap, one marked `docker` an engine and images.
+"""What every test may rely on: `sandbox` has bubblewrap, `docker` an engine and images, `postgres` a server.
 
 Where they are missing such a test skips with the reason. In CI, run by root, whatever skips has failed:
 there every test is to have what it needs.
@@ -15,13 +15,14 @@ import pytest
 
 from autoscorer.utils.artifacts import remove_tree
 from autoscorer.utils.errors import AutoscorerError
+from tests.store.postgres import missing_postgres
 from tests.workspaces import make_workspace
 
 __all__ = ["make_workspace"]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker, missing in (("sandbox", _missing_sandbox), ("docker", _missing_engine)):
+    for marker, missing in _MISSING.items():
         if item.get_closest_marker(marker) is not None and (reason := missing()) is not None:
             pytest.skip(reason)
 
@@ -65,6 +66,9 @@ def _missing_engine() -> str | None:
         except OSError as exc:
             return f"no Docker engine answers at {host} ({exc.strerror or exc}); scripts/testbed starts one"
     return None if b" 200 " in answer else "the test images are missing; scripts/testbed makes them"
+
+
+_MISSING = {"sandbox": _missing_sandbox, "docker": _missing_engine, "postgres": missing_postgres}
 
 
 @pytest.fixture(autouse=True)

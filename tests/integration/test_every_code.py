@@ -26,12 +26,15 @@ from tests.workspaces import MakeWorkspace
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 
-# Codes of what is not built yet: an isolated scorer, a queue.
-LATER = {("SCORER_TIMEOUT", ""), ("SCORER_CRASH", ""), ("ATTEMPTS_EXHAUSTED", "")}
+# Codes of what is not built yet: an isolated scorer.
+LATER = {("SCORER_TIMEOUT", ""), ("SCORER_CRASH", "")}
 # It takes an engine that is killed: tests/attacks/test_engine_faults.py has one.
 ELSEWHERE = {("CONTAINER_WAIT_FAILED", "")}
 # A full disk and a worker that stops: tests/test_worker.py.
 ELSEWHERE |= {("RESOURCE_UNAVAILABLE", "disk"), ("WORKER_STOPPED", "")}
+# What the store and access say: tests/contracts and tests/access.
+ELSEWHERE |= {(row.code, row.cause) for row in code_table() if row.stage == "api"}
+ELSEWHERE |= {("ATTEMPTS_EXHAUSTED", ""), ("WORKER_LOST", ""), ("STORE_UNAVAILABLE", "")}
 ON_DOCKER = {"IMAGE_NOT_PRESENT", "IMAGE_INVALID", "IMAGE_PULL_FAILED", "CONTAINER_CREATE_FAILED"}
 
 Situation = Callable[[MakeWorkspace, Path], dict[str, Any]]

@@ -1,0 +1,1 @@
+"""Who may do what: organisations, roles, tokens. Policy is a table; the store keeps the rest."""

@@ -1,0 +1,227 @@
+"""The store's protocol: what the service asks of it, in parts. `memory_store` and `sql_store` fulfil it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from autoscorer.store.clock import Instant
+from autoscorer.store.moves import LEASE_S
+from autoscorer.store.records import (
+    Attempt,
+    Callback,
+    CallbackState,
+    Event,
+    Hold,
+    Job,
+    JobQuery,
+    JsonObject,
+    Lease,
+    NewJob,
+    Organisation,
+    Page,
+    StoredResult,
+    StoredScorer,
+    StoredToken,
+    Submission,
+)
+from autoscorer.store.transitions import JobState
+
+
+class Jobs(Protocol):
+    """Jobs as their submitters see them."""
+
+    def submit(self, new: NewJob) -> Submission:
+        """Keep a new job, or say which one stands in its place.
+
+        Raises CONFLICT when an active job of the organisation has the same ``job_id``, or when the
+        idempotency key was used for another request.
+        """
+        ...
+
+    def get(self, task_id: str) -> Job | None: ...
+
+    def page(self, query: JobQuery) -> Page: ...
+
+    def cancel(self, task_id: str, *, by: str) -> Job:
+        """The job after it: cancelled, cancelling, or as it is if it had ended. Raises NOT_FOUND.
+
+        After ``cancelling`` only ``cancelled`` follows: an accepted cancel is never answered with a score.
+        """
+        ...
+
+    def retry(self, task_id: str, *, by: str) -> Job:
+        """Queue an ended job once more. Raises NOT_FOUND, CONFLICT."""
+        ...
+
+    def attempts(self, task_id: str) -> Sequence[Attempt]: ...
+
+    def events(self, task_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Event]:
+        """Its events with a number above ``after``, oldest first. None turns up later between them."""
+        ...
+
+    def result(self, task_id: str) -> StoredResult | None:
+        """The latest result that was published."""
+        ...
+
+    def remove_ended(self, *, before: datetime, limit: int = 100) -> Sequence[Job]:
+        """Remove jobs that ended before that date, with all that belongs to them, longest ago first."""
+        ...
+
+    def counts(self) -> Mapping[tuple[str, JobState], int]:
+        """How many jobs are in each (queue, active state)."""
+        ...
+
+
+class Work(Protocol):
+    """Jobs as workers see them. Raises LeaseLostError when a lease does not hold any more."""
+
+    def claim(self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S) -> Job | None:
+        """The next job: by priority, then of the organisation with fewest given out, then the oldest."""
+        ...
+
+    def claim_job(self, task_id: str, *, worker: str, lease_s: float = LEASE_S) -> Job | None:
+        """This job, released or queued; None if it is not to be had: another has it, or it has ended."""
+        ...
+
+    def release(self, *, queues: Sequence[str], at_most: int, lost_after_s: float) -> Sequence[Job]:
+        """Mark the next jobs as handed to a broker, in the order of `claim`."""
+        ...
+
+    def beat(self, lease: Lease, *, lease_s: float = LEASE_S) -> Hold:
+        """Extend the lease from now, and hear whether it holds."""
+        ...
+
+    def look(self, lease: Lease) -> Hold:
+        """Hear whether the lease holds, without extending it."""
+        ...
+
+    def note(self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None) -> Job:
+        """Write an event down; ``stage``, if given, becomes the job's."""
+        ...
+
+    def succeed(self, lease: Lease, *, result: JsonObject) -> Job:
+        """Publish a result. The answer is ``cancelled`` if a cancel came first. May be repeated."""
+        ...
+
+    def fail(self, lease: Lease, *, error: JsonObject, result: JsonObject | None = None) -> Job:
+        """End the job with an error, and with what there is of a result. May be repeated."""
+        ...
+
+    def give_back(self, lease: Lease, *, error: JsonObject, delay_s: float = 0.0) -> Job:
+        """End the attempt by the platform's fault: queued again, or failed with ATTEMPTS_EXHAUSTED."""
+        ...
+
+    def overdue(self, *, limit: int = 100) -> Sequence[str]:
+        """Jobs whose lease or release has run out, longest first."""
+        ...
+
+    def lapse(self, task_id: str) -> Job | None:
+        """Recover an overdue job; None if it is not overdue (any more)."""
+        ...
+
+
+class Callbacks(Protocol):
+    """The outbox. A job's end puts a message into it in the same transaction."""
+
+    def claim(self, *, worker: str, lease_s: float = LEASE_S) -> Callback | None:
+        """The message that is due longest, its ``tries`` counted up; again due when the claim lapses."""
+        ...
+
+    def delivered(self, claimed: Callback) -> bool:
+        """Note that it arrived; False if the claim had lapsed and another has it."""
+        ...
+
+    def failed(self, claimed: Callback, *, message: str, retry_in_s: float | None) -> bool:
+        """Note a failure: due again in ``retry_in_s``, dead if that is None."""
+        ...
+
+    def resend(self, callback_id: str) -> Callback | None:
+        """Make it due now whatever its state; None if there is no such message."""
+        ...
+
+    def list(
+        self, *, organisation_id: str | None = None, state: CallbackState | None = None, limit: int = 100
+    ) -> Sequence[Callback]:
+        """Messages, newest first."""
+        ...
+
+
+class Scorers(Protocol):
+    """Scorers that were loaded. A name's former contents stay, so that a job's pin can be kept."""
+
+    def activate(
+        self, *, name: str, sha256: str, version: str, card: JsonObject, loaded_by: str
+    ) -> StoredScorer:
+        """Make this content the one that ``name`` means from now on."""
+        ...
+
+    def active(self) -> Sequence[StoredScorer]: ...
+
+    def find(self, name: str, *, sha256: str | None = None) -> StoredScorer | None:
+        """The content of this hash, or the active one."""
+        ...
+
+
+class Access(Protocol):
+    """Organisations and tokens. No method takes or gives a token's secret."""
+
+    def add_organisation(self, name: str) -> Organisation:
+        """Raises CONFLICT when the name is taken."""
+        ...
+
+    def organisation(self, name: str) -> Organisation | None: ...
+
+    def organisations(self) -> Sequence[Organisation]: ...
+
+    def add_token(self, token: StoredToken) -> None: ...
+
+    def token_by_hash(self, secret_sha256: str) -> StoredToken | None: ...
+
+    def tokens(self, organisation_id: str) -> Sequence[StoredToken]:
+        """All of an organisation, revoked ones too, newest first."""
+        ...
+
+    def revoke(self, token_id: str) -> StoredToken | None:
+        """Revoke it, once and for all; None if there is no such token."""
+        ...
+
+
+class Duties(Protocol):
+    """Work that one process does for all, such as maintenance."""
+
+    def take(self, duty: str, *, holder: str, lease_s: float = LEASE_S) -> bool:
+        """Whether ``holder`` has the duty now: it was free, or its lease had run out, or is extended."""
+        ...
+
+    def leave(self, duty: str, *, holder: str) -> None:
+        """Free it for the next; nothing happens unless ``holder`` has it."""
+        ...
+
+
+class Store(Protocol):
+    """All of it. Safe to use from several threads; one object per process."""
+
+    @property
+    def jobs(self) -> Jobs: ...
+    @property
+    def work(self) -> Work: ...
+    @property
+    def callbacks(self) -> Callbacks: ...
+    @property
+    def scorers(self) -> Scorers: ...
+    @property
+    def access(self) -> Access: ...
+    @property
+    def duties(self) -> Duties: ...
+
+    def now(self) -> Instant:
+        """The store's time: the database server's, or this machine's."""
+        ...
+
+    def check(self) -> None:
+        """Raise STORE_UNAVAILABLE unless the store answers."""
+        ...
+
+    def close(self) -> None: ...

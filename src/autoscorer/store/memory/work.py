@@ -1,0 +1,123 @@
+"""Jobs as workers see them, in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from autoscorer.store import moves
+from autoscorer.store.clock import Instant
+from autoscorer.store.memory.rooms import Rooms
+from autoscorer.store.moves import LEASE_S, Change
+from autoscorer.store.records import Hold, Job, JsonObject, Lease
+from autoscorer.store.transitions import GIVEN_OUT, JobState
+
+
+class MemoryWork:
+    """`base.Work` in memory."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def claim(self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S) -> Job | None:
+        taken = self._take(
+            queues, 1, lambda job, now: moves.claim(job, worker=worker, now=now, lease_s=lease_s)
+        )
+        return taken[0] if taken else None
+
+    def release(self, *, queues: Sequence[str], at_most: int, lost_after_s: float) -> Sequence[Job]:
+        return self._take(
+            queues, at_most, lambda job, now: moves.release(job, now=now, lost_after_s=lost_after_s)
+        )
+
+    def _take(
+        self, queues: Sequence[str], at_most: int, decide: Callable[[Job, Instant], Change | None]
+    ) -> list[Job]:
+        taken: list[Job] = []
+        with self._rooms.lock:
+            now = self._rooms.clock()
+            while len(taken) < at_most and (job := self._next_waiting(queues, now)) is not None:
+                change = decide(job, now)
+                if change is None:
+                    break
+                taken.append(self._rooms.apply(change, now))
+        return taken
+
+    def _next_waiting(self, queues: Sequence[str], now: Instant) -> Job | None:
+        everything = self._rooms.jobs.values()
+        given_out = Counter(job.organisation_id for job in everything if job.state in GIVEN_OUT)
+        waiting = [
+            job
+            for job in everything
+            if job.state is JobState.QUEUED
+            and job.queue in queues
+            and (job.until is None or job.until.passed(now))
+        ]
+        return min(
+            waiting,
+            key=lambda job: (-job.priority, given_out[job.organisation_id], job.seq),
+            default=None,
+        )
+
+    def claim_job(self, task_id: str, *, worker: str, lease_s: float = LEASE_S) -> Job | None:
+        with self._rooms.lock:
+            job, now = self._rooms.job(task_id), self._rooms.clock()
+            change = moves.claim(job, worker=worker, now=now, lease_s=lease_s)
+            return self._rooms.apply(change, now) if change else None
+
+    def beat(self, lease: Lease, *, lease_s: float = LEASE_S) -> Hold:
+        with self._rooms.lock:
+            hold = self.look(lease)
+            if hold.held:
+                until = self._rooms.clock().plus(lease_s)
+                self._rooms.jobs[lease.task_id] = dataclasses.replace(
+                    self._rooms.jobs[lease.task_id], until=until
+                )
+            return hold
+
+    def look(self, lease: Lease) -> Hold:
+        with self._rooms.lock:
+            job = self._rooms.jobs.get(lease.task_id)
+        held = job is not None and moves.holds(job, lease)
+        return Hold(held=held, cancelled=held and job is not None and job.state is JobState.CANCELLING)
+
+    def note(self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None) -> Job:
+        return self._change(
+            lease, lambda job, _now: moves.note(job, lease, event=event, facts=facts, stage=stage)
+        )
+
+    def succeed(self, lease: Lease, *, result: JsonObject) -> Job:
+        return self._change(lease, lambda job, now: moves.succeed(job, lease, result=result, now=now))
+
+    def fail(self, lease: Lease, *, error: JsonObject, result: JsonObject | None = None) -> Job:
+        return self._change(
+            lease, lambda job, now: moves.fail(job, lease, error=error, result=result, now=now)
+        )
+
+    def give_back(self, lease: Lease, *, error: JsonObject, delay_s: float = 0.0) -> Job:
+        return self._change(
+            lease, lambda job, now: moves.give_back(job, lease, error=error, delay_s=delay_s, now=now)
+        )
+
+    def _change(self, lease: Lease, decide: Callable[[Job, Instant], Change | None]) -> Job:
+        with self._rooms.lock:
+            job, now = self._rooms.job(lease.task_id), self._rooms.clock()
+            change = decide(job, now)
+            return self._rooms.apply(change, now) if change else job
+
+    def overdue(self, *, limit: int = 100) -> Sequence[str]:
+        with self._rooms.lock:
+            now = self._rooms.clock()
+            late = [
+                (job.until.elapsed_s, job.task_id)
+                for job in self._rooms.jobs.values()
+                if job.state in GIVEN_OUT and job.until is not None and job.until.passed(now)
+            ]
+        return tuple(task_id for _, task_id in sorted(late)[:limit])
+
+    def lapse(self, task_id: str) -> Job | None:
+        with self._rooms.lock:
+            job, now = self._rooms.jobs.get(task_id), self._rooms.clock()
+            change = moves.lapse(job, now=now) if job else None
+            return self._rooms.apply(change, now) if change else None

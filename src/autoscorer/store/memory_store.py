@@ -1,0 +1,32 @@
+"""The store in memory: a stub that ships, for tests and trials. It keeps the whole contract."""
+
+from __future__ import annotations
+
+from autoscorer.store.clock import Clock, Instant, kernel_clock
+from autoscorer.store.memory.jobs import MemoryJobs
+from autoscorer.store.memory.others import MemoryAccess, MemoryCallbacks, MemoryDuties, MemoryScorers
+from autoscorer.store.memory.rooms import Rooms
+from autoscorer.store.memory.work import MemoryWork
+
+
+class MemoryStore:
+    """`base.Store` within one process."""
+
+    def __init__(self, *, clock: Clock = kernel_clock) -> None:
+        self._clock = clock
+        rooms = Rooms(clock=clock)
+        self.jobs = MemoryJobs(rooms)
+        self.work = MemoryWork(rooms)
+        self.callbacks = MemoryCallbacks(rooms)
+        self.scorers = MemoryScorers(rooms)
+        self.access = MemoryAccess(rooms)
+        self.duties = MemoryDuties(rooms)
+
+    def now(self) -> Instant:
+        return self._clock()
+
+    def check(self) -> None:
+        return None
+
+    def close(self) -> None:
+        return None

@@ -1,0 +1,1 @@
+"""The store in SQL, for SQLite and PostgreSQL: with the migrations, all that imports SQLAlchemy."""

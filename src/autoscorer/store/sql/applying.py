@@ -1,0 +1,85 @@
+"""A decided change written down: the job by compare-and-set, with it attempt, event, result, callback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import uuid4
+
+from sqlalchemy import Connection, Insert, insert, select, update
+
+from autoscorer.store.clock import Instant
+from autoscorer.store.moves import Change
+from autoscorer.store.records import CallbackState, Job
+from autoscorer.store.sql.database import Database
+from autoscorer.store.sql.rows import changed_values, job_of, until_values, values_of
+from autoscorer.store.sql.tables import attempts, callbacks, events, jobs, results
+from autoscorer.utils.errors import AutoscorerError
+
+Decide = Callable[[Job, Instant], Change | None]
+
+
+def change_job(database: Database, task_id: str, decide: Decide) -> tuple[Job, bool]:
+    """The job after what ``decide`` said, and whether that was anything. Raises NOT_FOUND."""
+    with database.writing() as connection:
+        row = connection.execute(database.locked(select(jobs).where(jobs.c.task_id == task_id))).mappings()
+        found = row.one_or_none()
+        if found is None:
+            raise no_such_job(task_id)
+        before, now = job_of(found), database.now(connection)
+        change = decide(before, now)
+        if change is None:
+            return before, False
+        apply(connection, before, change, now)
+        return change.job, True
+
+
+def apply(connection: Connection, before: Job, change: Change, now: Instant) -> None:
+    """Write a change down. Each counts ``events`` up: that number tells whether another came first."""
+    changed = update(jobs).where(jobs.c.task_id == before.task_id, jobs.c.events == before.events)
+    if connection.execute(changed.values(changed_values(before, change.job))).rowcount != 1:
+        raise AutoscorerError("STORE_UNAVAILABLE", f"Job {before.task_id} changed meanwhile.")
+    connection.execute(event_insert(change, now))
+    if change.opened is not None:
+        connection.execute(insert(attempts).values(values_of(change.opened)))
+    if change.ended is not None:
+        ended = update(attempts).where(
+            attempts.c.task_id == before.task_id, attempts.c.number == before.attempt
+        )
+        connection.execute(ended.values(ended_at=now.at, end=change.ended.end, error=change.ended.error))
+    if change.result is not None:
+        result = {"task_id": before.task_id, "attempt": before.attempt, "body": change.result}
+        connection.execute(insert(results).values(**result, published_at=now.at))
+    if change.calls_back:
+        connection.execute(_callback_insert(change.job, now))
+
+
+def event_insert(change: Change, now: Instant) -> Insert:
+    job = change.job
+    return insert(events).values(
+        task_id=job.task_id,
+        number=job.events,
+        at=now.at,
+        attempt=job.attempt,
+        name=change.event,
+        facts=change.facts,
+    )
+
+
+def no_such_job(task_id: str) -> AutoscorerError:
+    return AutoscorerError("NOT_FOUND", f"There is no job {task_id}.")
+
+
+def _callback_insert(job: Job, now: Instant) -> Insert:
+    return insert(callbacks).values(
+        callback_id=str(uuid4()),
+        task_id=job.task_id,
+        organisation_id=job.organisation_id,
+        url=job.callback_url,
+        attempt=job.attempt,
+        job_state=job.state,
+        error=job.error,
+        state=CallbackState.PENDING,
+        tries=0,
+        created_at=now.at,
+        **until_values(now.plus(0)),
+    )

@@ -1,0 +1,170 @@
+"""The connection to the database: its transactions, its time, and its errors in our words."""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from autoscorer.store.clock import Clock, Instant, kernel_clock
+from autoscorer.utils.errors import AutoscorerError
+
+_BUSY_TIMEOUT_S = 30
+# A process that is stopped in the middle of a transaction must not hold up all others.
+_SERVER_OPTIONS = " ".join(
+    f"-c {name}={value}"
+    for name, value in {
+        "idle_in_transaction_session_timeout": "10s",
+        "lock_timeout": "10s",
+        "statement_timeout": "30s",
+        "timezone": "utc",
+    }.items()
+)
+
+
+class Database:
+    """A SQLite file or a PostgreSQL database. Safe to use from several threads."""
+
+    def __init__(self, url: str, *, clock: Clock | None = None) -> None:
+        parsed = _parsed(url)
+        self.is_server = parsed.get_backend_name() == "postgresql"
+        self._clock = clock or (None if self.is_server else kernel_clock)
+        self.engine = _server_engine(parsed) if self.is_server else _file_engine(parsed)
+        self._writing = self.engine.execution_options(autoscorer_writes=True)
+        # SQLite has one writer at a time, and whoever finds it busy sleeps up to 0.1 s and asks again.
+        # Among the threads of a process a lock hands over at once.
+        self._turn: AbstractContextManager[Any] = nullcontext() if self.is_server else threading.Lock()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection with one consistent view. Raises STORE_UNAVAILABLE."""
+        with _translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction: all of it or nothing. Raises STORE_UNAVAILABLE, or IntegrityError as it is."""
+        with self._turn, _translated(), self._writing.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def alone(self, errand: str) -> Iterator[Connection]:
+        """A transaction during which no other process is on the same errand."""
+        with self.writing() as connection:
+            if self.is_server:  # SQLite has but one writer anyway
+                connection.execute(
+                    text("SELECT pg_advisory_xact_lock(hashtext(:errand))"),
+                    {"errand": f"autoscorer {errand}"},
+                )
+            yield connection
+
+    def now(self, connection: Connection) -> Instant:
+        """The store's time; a server's own clock, so that no process's clock can move a lease."""
+        if self._clock is not None:
+            return self._clock()
+        return Instant.of_server(
+            connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())::float8")) or 0.0
+        )
+
+    def locked(self, query: Select[Any], *, of: Table | None = None, skip: bool = False) -> Select[Any]:
+        """``query``, its rows (``of`` one table) locked to the transaction's end. SQLite's writer has all."""
+        return query.with_for_update(of=of, skip_locked=skip) if self.is_server else query
+
+    def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
+        """An insert that can be told to do nothing on conflict."""
+        return postgresql.insert(table) if self.is_server else sqlite.insert(table)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as exc:
+        raise _not_a_database() from exc
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return parsed.set(drivername="sqlite+pysqlite")
+    raise _not_a_database()
+
+
+def _not_a_database() -> AutoscorerError:
+    message = (
+        "DATABASE_URL names no database that can be used: expected sqlite:////var/lib/autoscorer/jobs.db "
+        "(a file) or postgresql+psycopg://user:password@host/autoscorer."
+    )
+    return AutoscorerError("CONFIG_VALIDATION_ERROR", message, cause="configuration")
+
+
+# In ASCII, so that half a surrogate pair from a file's name or a program's output can be kept too.
+_dumps = functools.partial(json.dumps, allow_nan=False, default=dict)
+
+
+def _server_engine(url: URL) -> Engine:
+    return create_engine(
+        url,
+        json_serializer=_dumps,
+        pool_size=8,
+        max_overflow=8,
+        pool_timeout=10,
+        pool_pre_ping=True,  # a server that was restarted costs nobody an error
+        connect_args={"options": _SERVER_OPTIONS, "connect_timeout": 5, "application_name": "autoscorer"},
+    )
+
+
+def _file_engine(url: URL) -> Engine:
+    path = Path(url.database or "")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # hashes of tokens, and who submitted what, are nobody else's
+    except OSError as exc:
+        message = f"The database's file {path} cannot be made: {exc.strerror}. Set DATABASE_URL or DATA_DIR."
+        raise AutoscorerError("CONFIG_VALIDATION_ERROR", message, cause="configuration") from exc
+    engine = create_engine(
+        url,
+        json_serializer=_dumps,
+        pool_size=8,
+        max_overflow=56,
+        connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
+    )
+    event.listen(engine, "connect", _prepare_file)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _prepare_file(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # Python would begin transactions by itself, and too late
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # A reader that turns writer may be refused at once, whatever the time-out; so say it beforehand.
+    writes = connection.get_execution_options().get("autoscorer_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (DataError, ProgrammingError) as exc:
+        raise AutoscorerError("INTERNAL_ERROR", "The database cannot keep such a value.") from exc
+    except (DBAPIError, PoolTimeoutError) as exc:
+        # The driver's own words may name hosts, users and files; they stay in the cause.
+        message = f"The database did not answer as it should ({type(exc.__cause__ or exc).__name__})."
+        raise AutoscorerError("STORE_UNAVAILABLE", message) from exc

@@ -1,0 +1,171 @@
+"""Jobs as their submitters see them, in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select
+from sqlalchemy.exc import IntegrityError
+
+from autoscorer.store import moves
+from autoscorer.store.clock import Instant
+from autoscorer.store.conflicts import (
+    key_conflict,
+    label_conflict,
+    no_organisation,
+    no_place,
+    retry_conflict,
+)
+from autoscorer.store.records import (
+    Attempt,
+    Event,
+    Job,
+    JobQuery,
+    NewJob,
+    Page,
+    StoredResult,
+    Submission,
+    SubmitOutcome,
+)
+from autoscorer.store.sql.applying import change_job, event_insert
+from autoscorer.store.sql.database import Database
+from autoscorer.store.sql.rows import attempt_of, event_of, job_of, result_of, values_of
+from autoscorer.store.sql.tables import attempts, events, is_one_of, jobs, results
+from autoscorer.store.transitions import ACTIVE, FINAL, JobState
+
+_TRIES = 5
+
+
+class SqlJobs:
+    """`base.Jobs` in SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def submit(self, new: NewJob) -> Submission:
+        for _ in range(_TRIES):
+            with self._database.writing() as connection:
+                created = self._insert(connection, new, self._database.now(connection))
+                if created is not None:
+                    return Submission(outcome=SubmitOutcome.CREATED, job=created)
+                standing = _in_its_place(connection, new)
+            if standing is not None:
+                return standing
+            # What stood in the way ended between two statements: there is room now.
+        raise no_place(new)
+
+    def _insert(self, connection: Connection, new: NewJob, now: Instant) -> Job | None:
+        """The new job with its first event; None if another job is in its way."""
+        job = moves.new_job(new, task_id=str(uuid4()), now=now)
+        values = values_of(job)
+        del values["seq"]
+        statement = self._database.insert(jobs).values(values).on_conflict_do_nothing()
+        try:
+            seq = connection.scalar(statement.returning(jobs.c.seq))
+        except IntegrityError as exc:
+            raise no_organisation(new) from exc
+        if seq is None:
+            return None
+        change = moves.submitted(job, seq=seq)
+        connection.execute(event_insert(change, now))
+        return change.job
+
+    def get(self, task_id: str) -> Job | None:
+        with self._database.reading() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.task_id == task_id)).mappings().one_or_none()
+        return job_of(row) if row else None
+
+    def page(self, query: JobQuery) -> Page:
+        with self._database.reading() as connection:
+            rows = [
+                row
+                for where in _conditions(query)
+                for row in connection.execute(
+                    select(jobs).where(*where).order_by(jobs.c.seq.desc()).limit(query.limit + 1)
+                ).mappings()
+            ]
+        found = sorted((job_of(row) for row in rows), key=lambda job: -job.seq)
+        shown = tuple(found[: query.limit])
+        return Page(jobs=shown, next=shown[-1].seq if len(found) > query.limit else None)
+
+    def cancel(self, task_id: str, *, by: str) -> Job:
+        return change_job(self._database, task_id, lambda job, now: moves.cancel(job, by=by, now=now))[0]
+
+    def retry(self, task_id: str, *, by: str) -> Job:
+        try:
+            return change_job(self._database, task_id, lambda job, _now: moves.retry(job, by=by))[0]
+        except IntegrityError as exc:
+            raise retry_conflict(task_id) from exc
+
+    def attempts(self, task_id: str) -> Sequence[Attempt]:
+        query = select(attempts).where(attempts.c.task_id == task_id).order_by(attempts.c.number)
+        with self._database.reading() as connection:
+            return tuple(attempt_of(row) for row in connection.execute(query).mappings())
+
+    def events(self, task_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Event]:
+        query = select(events).where(events.c.task_id == task_id, events.c.number > after)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(events.c.number).limit(limit)).mappings()
+            return tuple(event_of(row) for row in rows)
+
+    def result(self, task_id: str) -> StoredResult | None:
+        query = select(results).where(results.c.task_id == task_id).order_by(results.c.attempt.desc())
+        with self._database.reading() as connection:
+            row = connection.execute(query.limit(1)).mappings().one_or_none()
+        return result_of(row) if row else None
+
+    def remove_ended(self, *, before: datetime, limit: int = 100) -> Sequence[Job]:
+        ended = select(jobs).where(is_one_of(jobs.c.state, FINAL), jobs.c.finished_at < before)
+        with self._database.writing() as connection:
+            query = self._database.locked(ended.order_by(jobs.c.finished_at).limit(limit), skip=True)
+            removed = tuple(job_of(row) for row in connection.execute(query).mappings())
+            # What belongs to them goes with them: ON DELETE CASCADE.
+            connection.execute(delete(jobs).where(jobs.c.seq.in_([job.seq for job in removed])))
+            return removed
+
+    def counts(self) -> Mapping[tuple[str, JobState], int]:
+        query = select(jobs.c.queue, jobs.c.state, func.count()).where(is_one_of(jobs.c.state, ACTIVE))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.group_by(jobs.c.queue, jobs.c.state))
+            return {(queue, JobState(state)): count for queue, state, count in rows}
+
+
+def _in_its_place(connection: Connection, new: NewJob) -> Submission | None:
+    """What a submission that found no room is answered with. Raises CONFLICT."""
+    own = jobs.c.organisation_id == new.organisation_id
+    active = is_one_of(jobs.c.state, ACTIVE)
+    if new.idempotency_key is not None:
+        standing = _one(connection, own, jobs.c.idempotency_key == new.idempotency_key)
+        if standing is not None and standing.request_sha256 != new.request_sha256:
+            raise key_conflict(standing)
+        if standing is not None:
+            return Submission(outcome=SubmitOutcome.REPLAYED, job=standing)
+    if (standing := _one(connection, own, active, jobs.c.workspace == new.workspace)) is not None:
+        return Submission(outcome=SubmitOutcome.ALREADY_ACTIVE, job=standing)
+    if (standing := _one(connection, own, active, jobs.c.job_id == new.job_id)) is not None:
+        raise label_conflict(standing)
+    return None
+
+
+def _one(connection: Connection, *where: ColumnElement[bool]) -> Job | None:
+    row = connection.execute(select(jobs).where(*where)).mappings().one_or_none()
+    return job_of(row) if row else None
+
+
+def _conditions(query: JobQuery) -> Iterator[list[ColumnElement[bool]]]:
+    """The list's conditions, once for each state: each is read off an index, newest first, unsorted."""
+    given = {
+        jobs.c.organisation_id: query.organisation_id,
+        jobs.c.submitted_by: query.submitted_by,
+        jobs.c.job_id: query.job_id,
+        jobs.c.workspace: query.workspace,
+    }
+    where = [column == value for column, value in given.items() if value is not None]
+    if query.before is not None:
+        where.append(jobs.c.seq < query.before)
+    if query.states is None:
+        yield where
+    for state in sorted(query.states or ()):
+        yield [*where, jobs.c.state == literal_column(f"'{JobState(state)}'")]

@@ -1,0 +1,61 @@
+"""Which waiting job is next: by priority, then of the organisation with fewest given out, then the oldest."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from sqlalchemy import Double, Select, String, bindparam, func, or_, select, union_all
+
+from autoscorer.store.clock import Instant
+from autoscorer.store.sql.tables import is_one_of, jobs, organisations
+from autoscorer.store.transitions import GIVEN_OUT, JobState
+
+_QUEUED = frozenset({JobState.QUEUED})
+
+
+def at(now: Instant) -> dict[str, Any]:
+    """The parameters of `next_waiting`."""
+    return {"now_s": now.elapsed_s, "now_era": now.era}
+
+
+@functools.cache  # to put it together takes longer than to execute it
+def next_waiting(queues: tuple[str, ...]) -> Select[Any]:
+    """The next job of ``queues``. Of each organisation only the first is looked at, however many wait."""
+    heads = union_all(*map(_heads, queues)).subquery()
+    given_out = (
+        select(jobs.c.organisation_id, func.count().label("number"))
+        .where(is_one_of(jobs.c.state, GIVEN_OUT))
+        .group_by(jobs.c.organisation_id)
+        .subquery()
+    )
+    return (
+        select(jobs)
+        .join(heads, heads.c.seq == jobs.c.seq)
+        .outerjoin(given_out, given_out.c.organisation_id == jobs.c.organisation_id)
+        .order_by(jobs.c.priority.desc(), func.coalesce(given_out.c.number, 0), jobs.c.seq)
+        .limit(1)
+    )
+
+
+def _heads(queue: str) -> Select[Any]:
+    """Each organisation's first job in ``queue`` that may be claimed now."""
+    due = or_(
+        jobs.c.until_s.is_(None),
+        jobs.c.until_s <= bindparam("now_s", type_=Double),
+        jobs.c.until_era != bindparam("now_era", type_=String),
+    )
+    head = (
+        select(jobs.c.seq)
+        .where(
+            is_one_of(jobs.c.state, _QUEUED),
+            jobs.c.queue == queue,
+            jobs.c.organisation_id == organisations.c.organisation_id,
+            due,
+        )
+        .order_by(jobs.c.priority.desc(), jobs.c.seq)
+        .limit(1)
+        .correlate(organisations)
+        .scalar_subquery()
+    )
+    return select(head.label("seq")).select_from(organisations)

@@ -1,0 +1,135 @@
+"""Jobs as workers see them, in SQL: claims, leases, publishing, recovery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import ColumnElement, or_, select, update
+
+from autoscorer.store import moves
+from autoscorer.store.clock import Instant
+from autoscorer.store.moves import LEASE_S, Change
+from autoscorer.store.records import Hold, Job, JsonObject, Lease
+from autoscorer.store.sql.applying import apply, change_job
+from autoscorer.store.sql.database import Database
+from autoscorer.store.sql.rows import job_of, until_values
+from autoscorer.store.sql.tables import is_one_of, jobs
+from autoscorer.store.sql.waiting import at, next_waiting
+from autoscorer.store.transitions import GIVEN_OUT, LEASED, JobState
+from autoscorer.utils.errors import AutoscorerError
+
+_NOT_HELD = Hold(held=False, cancelled=False)
+
+
+class SqlWork:
+    """`base.Work` in SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S) -> Job | None:
+        taken = self._take(
+            queues, 1, lambda job, now: moves.claim(job, worker=worker, now=now, lease_s=lease_s)
+        )
+        return taken[0] if taken else None
+
+    def release(self, *, queues: Sequence[str], at_most: int, lost_after_s: float) -> Sequence[Job]:
+        return self._take(
+            queues, at_most, lambda job, now: moves.release(job, now=now, lost_after_s=lost_after_s)
+        )
+
+    def _take(
+        self, queues: Sequence[str], at_most: int, decide: Callable[[Job, Instant], Change | None]
+    ) -> list[Job]:
+        taken: list[Job] = []
+        if not queues or not self._anything_waits(queues):
+            return taken
+        with self._database.alone("claim") as connection:
+            now = self._database.now(connection)
+            # A cancel may hold the row: whoever asks next finds it gone or free.
+            query = self._database.locked(next_waiting(tuple(queues)), of=jobs, skip=True)
+            while len(taken) < at_most:
+                row = connection.execute(query, at(now)).mappings().first()
+                change = decide(job_of(row), now) if row else None
+                if row is None or change is None:
+                    break
+                apply(connection, job_of(row), change, now)
+                taken.append(change.job)
+        return taken
+
+    def _anything_waits(self, queues: Sequence[str]) -> bool:
+        """Asked first, so that workers with nothing to do take no lock from those who have."""
+        waits = is_one_of(jobs.c.state, frozenset({JobState.QUEUED}))
+        with self._database.reading() as connection:
+            return any(
+                connection.execute(select(jobs.c.seq).where(waits, jobs.c.queue == queue).limit(1)).first()
+                for queue in queues
+            )
+
+    def claim_job(self, task_id: str, *, worker: str, lease_s: float = LEASE_S) -> Job | None:
+        def decide(job: Job, now: Instant) -> Change | None:
+            return moves.claim(job, worker=worker, now=now, lease_s=lease_s)
+
+        job, claimed = change_job(self._database, task_id, decide)
+        return job if claimed else None
+
+    def beat(self, lease: Lease, *, lease_s: float = LEASE_S) -> Hold:
+        with self._database.writing() as connection:
+            until = until_values(self._database.now(connection).plus(lease_s))
+            extended = update(jobs).where(*_held(lease)).values(until).returning(jobs.c.state)
+            return _hold(connection.scalar(extended))
+
+    def look(self, lease: Lease) -> Hold:
+        with self._database.reading() as connection:
+            return _hold(connection.scalar(select(jobs.c.state).where(*_held(lease))))
+
+    def note(self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None) -> Job:
+        return self._change(
+            lease, lambda job, _now: moves.note(job, lease, event=event, facts=facts, stage=stage)
+        )
+
+    def succeed(self, lease: Lease, *, result: JsonObject) -> Job:
+        return self._change(lease, lambda job, now: moves.succeed(job, lease, result=result, now=now))
+
+    def fail(self, lease: Lease, *, error: JsonObject, result: JsonObject | None = None) -> Job:
+        return self._change(
+            lease, lambda job, now: moves.fail(job, lease, error=error, result=result, now=now)
+        )
+
+    def give_back(self, lease: Lease, *, error: JsonObject, delay_s: float = 0.0) -> Job:
+        return self._change(
+            lease, lambda job, now: moves.give_back(job, lease, error=error, delay_s=delay_s, now=now)
+        )
+
+    def _change(self, lease: Lease, decide: Callable[[Job, Instant], Change | None]) -> Job:
+        return change_job(self._database, lease.task_id, decide)[0]
+
+    def overdue(self, *, limit: int = 100) -> Sequence[str]:
+        with self._database.reading() as connection:
+            now = self._database.now(connection)
+            passed = or_(jobs.c.until_s <= now.elapsed_s, jobs.c.until_era != now.era)
+            query = select(jobs.c.task_id).where(is_one_of(jobs.c.state, GIVEN_OUT), passed)
+            return tuple(connection.scalars(query.order_by(jobs.c.until_s).limit(limit)))
+
+    def lapse(self, task_id: str) -> Job | None:
+        try:
+            job, lapsed = change_job(self._database, task_id, lambda job, now: moves.lapse(job, now=now))
+        except AutoscorerError as exc:
+            if exc.code == "NOT_FOUND":  # removed since it was listed
+                return None
+            raise
+        return job if lapsed else None
+
+
+def _held(lease: Lease) -> list[ColumnElement[bool]]:
+    """`moves.holds` as conditions."""
+    return [
+        jobs.c.task_id == lease.task_id,
+        jobs.c.attempt == lease.attempt,
+        jobs.c.worker == lease.worker,
+        is_one_of(jobs.c.state, LEASED),
+    ]
+
+
+def _hold(state: str | None) -> Hold:
+    return Hold(held=True, cancelled=state == JobState.CANCELLING) if state else _NOT_HELD

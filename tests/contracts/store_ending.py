@@ -1,0 +1,160 @@
+"""The store's contract: how jobs end, are cancelled and start again."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import pytest
+
+from autoscorer.store.base import Store
+from autoscorer.store.leases import lease_of
+from autoscorer.store.moves import LeaseLostError
+from autoscorer.store.records import (
+    AttemptEnd,
+    Job,
+)
+from autoscorer.store.transitions import JobState
+from autoscorer.utils.errors import AutoscorerError
+from tests.contracts.store_cases import ENGINE_GONE, EXIT_3, SCORE, StoreCase, at_once, new_job
+from tests.store.clocks import MovableClock
+
+
+class Ending(StoreCase):
+    def test_a_result_is_published_once(self, store: Store, acme: str, clock: MovableClock) -> None:
+        store.jobs.submit(new_job(acme))
+        lease = lease_of(self.claimed(store))
+        clock.forward(1.5)
+        job = store.work.succeed(lease, result=SCORE)
+        assert store.work.succeed(lease, result={"another": 1}) == job  # the step arrives twice
+        result = store.jobs.result(job.task_id)
+        assert result is not None
+        assert (result.body, result.attempt) == (SCORE, 1)
+        assert job == store.jobs.get(job.task_id)
+        assert (job.state, job.until, job.finished_at) == (JobState.SUCCEEDED, None, clock().at)
+        assert [a.end for a in store.jobs.attempts(job.task_id)] == [AttemptEnd.SUCCEEDED]
+        with pytest.raises(LeaseLostError):
+            store.work.fail(lease, error=EXIT_3)
+
+    def test_a_failure_keeps_its_error_and_what_there_is_of_a_result(self, store: Store, acme: str) -> None:
+        store.jobs.submit(new_job(acme))
+        lease = lease_of(self.claimed(store))
+        job = store.work.fail(lease, error=EXIT_3, result={"error": EXIT_3})
+        assert store.work.fail(lease, error=EXIT_3) == job
+        assert (job.state, job.error) == (JobState.FAILED, EXIT_3)
+        result = store.jobs.result(job.task_id)
+        assert result is not None
+        assert result.body == {"error": EXIT_3}
+        with pytest.raises(LeaseLostError):
+            store.work.succeed(lease, result=SCORE)
+
+    def test_an_attempt_given_back_is_tried_again_after_its_delay(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        store.jobs.submit(new_job(acme))
+        store.work.give_back(lease_of(self.claimed(store)), error=ENGINE_GONE, delay_s=10)
+        assert store.work.claim(queues=["cpu"], worker="w") is None
+        clock.forward(10)
+        store.work.give_back(lease_of(self.claimed(store)), error=ENGINE_GONE)
+        job = store.work.give_back(lease_of(self.claimed(store)), error=ENGINE_GONE)
+        assert job.state is JobState.FAILED
+        assert job.error is not None
+        assert job.error["code"] == "ATTEMPTS_EXHAUSTED"
+        assert [a.end for a in store.jobs.attempts(job.task_id)] == [AttemptEnd.GIVEN_BACK] * 3
+
+    def test_events_tell_a_jobs_story_without_gaps(self, store: Store, acme: str) -> None:
+        task_id = store.jobs.submit(new_job(acme)).job.task_id
+        lease = lease_of(self.claimed(store))
+        store.work.note(lease, event="execution_started", facts={"image": "x"}, stage="execute")
+        job = store.work.note(lease, event="log", facts={})
+        assert job.stage == "execute"
+        store.work.succeed(lease, result=SCORE)
+        told = [(e.number, e.name, e.attempt) for e in store.jobs.events(task_id)]
+        assert told == [
+            (1, "job_submitted", 0),
+            (2, "job_claimed", 1),
+            (3, "execution_started", 1),
+            (4, "log", 1),
+            (5, "job_succeeded", 1),
+        ]
+        assert store.jobs.events(task_id)[2].facts == {"image": "x"}
+        assert [e.number for e in store.jobs.events(task_id, after=2, limit=2)] == [3, 4]
+
+    @pytest.mark.parametrize("released", [True, False])
+    def test_a_waiting_job_is_cancelled_at_once(self, store: Store, acme: str, released: bool) -> None:
+        task_id = store.jobs.submit(new_job(acme)).job.task_id
+        if released:
+            store.work.release(queues=["cpu"], at_most=1, lost_after_s=60)
+        job = store.jobs.cancel(task_id, by="ada")
+        assert job.state is JobState.CANCELLED
+        assert job.error is not None
+        assert job.error["code"] == "CANCELLED"
+        assert store.work.claim_job(task_id, worker="w") is None
+        assert store.jobs.cancel(task_id, by="ada") == job
+
+    def test_the_worker_of_a_running_job_hears_of_a_cancel(self, store: Store, acme: str) -> None:
+        store.jobs.submit(new_job(acme))
+        lease = lease_of(self.claimed(store))
+        assert store.jobs.cancel(lease.task_id, by="ada").state is JobState.CANCELLING
+        for hold in (store.work.look(lease), store.work.beat(lease)):
+            assert (hold.held, hold.cancelled) == (True, True)
+
+    @pytest.mark.parametrize("ending", ["succeed", "fail", "give_back", "lapse"])
+    def test_a_cancel_that_was_accepted_is_never_answered_with_a_score(
+        self, store: Store, acme: str, clock: MovableClock, ending: str
+    ) -> None:
+        store.jobs.submit(new_job(acme))
+        lease = lease_of(self.claimed(store))
+        store.jobs.cancel(lease.task_id, by="ada")
+        self.end(store, lease, ending, clock)
+        job = store.jobs.get(lease.task_id)
+        assert job is not None
+        assert job.state is JobState.CANCELLED
+        assert store.jobs.result(lease.task_id) is None
+        assert [a.end for a in store.jobs.attempts(lease.task_id)] == [AttemptEnd.CANCELLED]
+
+    def test_a_cancel_at_the_finish_line_leaves_one_truth(self, store: Store, acme: str) -> None:
+        for number in range(40):
+            store.jobs.submit(new_job(acme, number))
+            lease = lease_of(self.claimed(store))
+
+            race: list[Callable[[], Job]] = [
+                functools.partial(store.work.succeed, lease, result=SCORE),
+                functools.partial(store.jobs.cancel, lease.task_id, by="ada"),
+            ]
+            at_once(race)
+            job = store.jobs.get(lease.task_id)
+            assert job is not None
+            assert job.state in (JobState.SUCCEEDED, JobState.CANCELLED)
+            has_result = store.jobs.result(lease.task_id) is not None
+            assert has_result == (job.state is JobState.SUCCEEDED)
+
+    def test_a_finished_job_is_not_cancelled(self, store: Store, acme: str) -> None:
+        store.jobs.submit(new_job(acme))
+        job = store.work.succeed(lease_of(self.claimed(store)), result=SCORE)
+        assert store.jobs.cancel(job.task_id, by="ada") == job
+
+    def test_a_job_that_failed_can_be_started_again(self, store: Store, acme: str) -> None:
+        store.jobs.submit(new_job(acme))
+        failed = store.work.fail(lease_of(self.claimed(store)), error=EXIT_3)
+        job = store.jobs.retry(failed.task_id, by="ada")
+        assert (job.state, job.error, job.finished_at) == (JobState.QUEUED, None, None)
+        assert job.attempts_allowed == 4
+        done = store.work.succeed(lease_of(self.claimed(store)), result=SCORE)
+        assert (done.attempt, done.state) == (2, JobState.SUCCEEDED)
+
+    def test_only_an_ended_job_without_a_score_can_be_retried(self, store: Store, acme: str) -> None:
+        store.jobs.submit(new_job(acme))
+        lease = lease_of(self.claimed(store))
+        store.work.succeed(lease, result=SCORE)
+        with pytest.raises(AutoscorerError) as caught:
+            store.jobs.retry(lease.task_id, by="ada")
+        assert (caught.value.code, caught.value.cause) == ("CONFLICT", "state")
+
+    def test_a_retry_does_not_make_a_second_active_job_of_a_workspace(self, store: Store, acme: str) -> None:
+        former = store.jobs.submit(new_job(acme)).job
+        store.jobs.cancel(former.task_id, by="ada")
+        store.jobs.submit(new_job(acme))
+        with pytest.raises(AutoscorerError) as caught:
+            store.jobs.retry(former.task_id, by="ada")
+        assert (caught.value.code, caught.value.cause) == ("CONFLICT", "job_id")

@@ -1,0 +1,170 @@
+"""The store's contract: the outbox, scorers, organisations, tokens, duties."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from autoscorer.store.base import Store
+from autoscorer.store.leases import lease_of
+from autoscorer.store.records import (
+    CallbackState,
+    JobQuery,
+    Role,
+    StoredToken,
+)
+from autoscorer.store.transitions import JobState
+from autoscorer.utils.errors import AutoscorerError
+from tests.contracts.store_cases import HOOK, StoreCase, new_job
+from tests.store.clocks import MovableClock
+
+
+class Keeping(StoreCase):
+    def test_each_end_of_a_job_puts_one_callback_into_the_outbox(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        for number, ending in enumerate(["succeed", "fail", "cancel"]):
+            store.jobs.submit(new_job(acme, number, callback_url=HOOK))
+            self.end(store, lease_of(self.claimed(store)), ending, clock)
+        store.jobs.submit(new_job(acme, 9))
+        self.end(store, lease_of(self.claimed(store)), "succeed", clock)  # nobody wants to hear of this one
+        told = [(c.job_state, (c.error or {}).get("code"), c.url) for c in store.callbacks.list()]
+        assert told[::-1] == [
+            (JobState.SUCCEEDED, None, HOOK),
+            (JobState.FAILED, "CONTAINER_EXIT_NONZERO", HOOK),
+            (JobState.CANCELLED, "CANCELLED", HOOK),
+        ]
+
+    def test_a_callback_is_tried_until_it_is_delivered(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        self.with_callback(store, acme)
+        first = store.callbacks.claim(worker="w")
+        assert first is not None
+        assert store.callbacks.claim(worker="other") is None
+        assert store.callbacks.failed(first, message="HTTP\x00500", retry_in_s=60)
+        assert store.callbacks.claim(worker="w") is None
+        clock.forward(60)
+        second = store.callbacks.claim(worker="w")
+        assert second is not None
+        assert (second.tries, second.last_error) == (2, "HTTP 500")
+        assert store.callbacks.delivered(second)
+        clock.forward(10_000)
+        assert store.callbacks.claim(worker="w") is None
+        assert [c.callback_id for c in store.callbacks.list(state=CallbackState.DELIVERED)] == [
+            first.callback_id
+        ]
+
+    def test_a_callback_whose_sender_died_is_claimed_again_and_the_dead_one_is_not_heard(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        self.with_callback(store, acme)
+        stale = store.callbacks.claim(worker="w")
+        clock.forward(30)
+        assert store.callbacks.claim(worker="other") is not None
+        assert stale is not None
+        assert not store.callbacks.failed(stale, message="late", retry_in_s=None)
+        assert not store.callbacks.delivered(stale)
+
+    def test_a_dead_letter_is_visible_and_can_be_sent_again(self, store: Store, acme: str) -> None:
+        self.with_callback(store, acme)
+        claimed = store.callbacks.claim(worker="w")
+        assert claimed is not None
+        store.callbacks.failed(claimed, message="gone", retry_in_s=None)
+        (dead,) = store.callbacks.list(organisation_id=acme, state=CallbackState.DEAD)
+        assert dead.last_error == "gone"
+        assert store.callbacks.list(organisation_id="another") == ()
+        assert store.callbacks.claim(worker="w") is None
+        resent = store.callbacks.resend(dead.callback_id)
+        assert resent is not None
+        assert resent.state is CallbackState.PENDING
+        assert store.callbacks.claim(worker="w") is not None
+        assert store.callbacks.resend("nothing") is None
+
+    def test_one_content_of_a_scorer_is_active_and_the_former_can_be_found(self, store: Store) -> None:
+        for sha256 in ("aa", "bb"):
+            store.scorers.activate(name="f2", sha256=sha256, version="1", card={"x": 1}, loaded_by="ada")
+        store.scorers.activate(name="acc", sha256="cc", version="1", card={}, loaded_by="ada")
+        assert [(s.name, s.sha256) for s in store.scorers.active()] == [("acc", "cc"), ("f2", "bb")]
+        former = store.scorers.find("f2", sha256="aa")
+        assert former is not None
+        assert not former.active
+        store.scorers.activate(name="f2", sha256="aa", version="1", card={"x": 2}, loaded_by="bob")
+        now = store.scorers.find("f2")
+        assert now is not None
+        assert (now.sha256, now.card, now.loaded_by) == ("aa", {"x": 2}, "bob")
+        assert store.scorers.find("f3") is None
+
+    def test_an_organisations_name_is_unique(self, store: Store, acme: str) -> None:
+        with pytest.raises(AutoscorerError) as caught:
+            store.access.add_organisation("acme")
+        assert (caught.value.code, caught.value.cause) == ("CONFLICT", "name")
+        found = store.access.organisation("acme")
+        assert found is not None
+        assert found.organisation_id == acme
+        assert store.access.organisation("nobody") is None
+        assert [o.name for o in store.access.organisations()] == ["acme"]
+
+    def test_a_token_is_found_by_its_hash_and_revoked_once(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        token = StoredToken(
+            token_id="t1",
+            organisation_id=acme,
+            subject="ada",
+            role=Role.ORGANISER,
+            prefix="as_abc",
+            secret_sha256="a" * 64,
+            created_at=clock().at,
+            expires_at=clock().at,
+        )
+        store.access.add_token(token)
+        assert store.access.token_by_hash("a" * 64) == token
+        assert store.access.token_by_hash("b" * 64) is None
+        first = store.access.revoke("t1")
+        clock.forward(60)
+        assert store.access.revoke("t1") == first
+        assert store.access.tokens(acme) == (first,)
+        assert store.access.revoke("t2") is None
+
+    def test_a_duty_has_one_holder_at_a_time(self, store: Store, clock: MovableClock) -> None:
+        assert store.duties.take("maintenance", holder="a")
+        assert not store.duties.take("maintenance", holder="b")
+        clock.forward(20)
+        assert store.duties.take("maintenance", holder="a")
+        clock.forward(20)
+        assert not store.duties.take("maintenance", holder="b")
+        clock.forward(10)
+        assert store.duties.take("maintenance", holder="b")
+        store.duties.leave("maintenance", holder="a")
+        assert not store.duties.take("maintenance", holder="a")
+        store.duties.leave("maintenance", holder="b")
+        assert store.duties.take("maintenance", holder="a")
+
+    def test_jobs_that_ended_long_ago_are_removed_with_all_that_belongs_to_them(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        for number in range(4):
+            store.jobs.submit(new_job(acme, number, callback_url=HOOK))
+            if number < 3:  # the fourth has not ended
+                self.end(store, lease_of(self.claimed(store)), "succeed", clock)
+            clock.forward(60)
+        long_ago = clock().at - timedelta(seconds=121)
+        removed = store.jobs.remove_ended(before=long_ago)
+        assert [job.job_id for job in removed] == ["job-0", "job-1"]
+        assert store.jobs.remove_ended(before=long_ago) == ()
+        for job in removed:
+            assert store.jobs.get(job.task_id) is None
+            assert not store.jobs.events(job.task_id)
+            assert not store.jobs.attempts(job.task_id)
+            assert store.jobs.result(job.task_id) is None
+        assert len(store.callbacks.list()) == 1
+        assert [job.job_id for job in store.jobs.page(JobQuery()).jobs] == ["job-3", "job-2"]
+        newest = store.jobs.submit(new_job(acme, 9)).job
+        assert newest.seq == 5  # no number is given twice
+        assert len(store.jobs.remove_ended(before=clock().at, limit=1)) == 1
+
+    def test_it_answers_and_tells_its_time(self, store: Store, clock: MovableClock) -> None:
+        store.check()
+        assert store.now() == clock()

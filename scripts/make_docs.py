@@ -25,6 +25,7 @@ from autoscorer.executor.docker.isolation import isolation_report
 from autoscorer.executor.docker.types import EngineFacts
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.settings.table import SettingRow
+from autoscorer.testing import contracts as promised
 from autoscorer.utils.config import setting_rows
 from autoscorer.utils.errors import AutoscorerError, CodeRow, code_table
 
@@ -114,6 +115,12 @@ def _scorer_cells(row: Mapping[str, Any], language: str) -> Sequence[Any]:
 def _parameter(schema: Mapping[str, Any]) -> str:
     kinds = [f"`{value}`" for value in schema.get("enum", ())] or [schema.get("type", "any")]
     return ", ".join(kinds) + (f" (`{schema['default']}`)" if "default" in schema else "")
+
+
+def contracts() -> str:
+    """What every scorer promises: the first line of each contract."""
+    found = sorted(Path(promised.__file__ or "").parent.glob("[!_]*.py"))
+    return table(("contract", "the promise"), ((f"`{path.stem}`", _first_line(path)) for path in found))
 
 
 def commands() -> str:
@@ -237,6 +244,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     **{make.__name__.replace("_", "-"): partial(make, "en") for make in _BY_LANGUAGE},
     **{f"{make.__name__.replace('_', '-')}-zh": partial(make, "zh") for make in _BY_LANGUAGE},
     "commands": commands,
+    "contracts": contracts,
     "exit-codes": exit_codes,
     "tree": tree,
     "layers": layers,

@@ -40,6 +40,17 @@ def test_values_are_read_checked_and_aligned(tmp_path: Path) -> None:
     assert (aligned.y_true.tolist(), aligned.y_pred.tolist()) == ([1.5, 2.0], [-100.0, 3.0])
 
 
+def test_a_number_that_would_overflow_is_refused_on_its_side(tmp_path: Path) -> None:
+    ordinary, huge = table([(1, 1)]), table([(1, "1e308")])
+    for reference, prediction, blamed in ((huge, ordinary, "reference"), (ordinary, huge, "prediction")):
+        with pytest.raises(AutoscorerError) as caught:
+            Plain().load_values(workspace(tmp_path, reference, prediction))
+        assert (caught.value.code, caught.value.cause) == ("BAD_FORMAT", blamed)
+        assert "a number of size 1e+308 is beyond 1e+100" in caught.value.message
+    view = workspace(tmp_path, ordinary, huge)
+    assert Plain().load_values(view, largest=1e308).y_pred.tolist() == [1e308]
+
+
 def test_a_fault_of_the_data_is_blamed_on_its_side(tmp_path: Path) -> None:
     view = workspace(tmp_path, table([(1, 1)]), table([(1, "nan")]))
     with pytest.raises(AutoscorerError) as caught:
@@ -63,6 +74,12 @@ def test_the_headline_is_the_primary_metric_where_one_is_declared() -> None:
 def test_an_undefined_headline_is_never_a_result() -> None:
     with pytest.raises(ValueError, match="second is not defined"):
         Headed().make_result({"first": 1.0, "second": None})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_metric_that_is_no_number_is_never_a_result(value: float) -> None:
+    with pytest.raises(ValueError, match=f"second is {value}: a metric that the data do not define is None"):
+        Plain().make_result({"first": 1.0, "second": value})
 
 
 def test_an_artifact_is_text_or_bytes(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def loaded_answer(loaded: Loaded) -> Answer:
     from autoscorer.commands._panels import table
     from autoscorer.schemas.envelope import Warning_
 
-    cards = [card.model_dump(mode="json") for card in loaded.cards]
+    cards = [card.model_dump(mode="json", exclude={"example"}) for card in loaded.cards]
     columns = ["name", "version", "aliases", "sha256"]
     taken = [f"{name} was the name of {who}" for name, who in loaded.replaced.items()]
     left = [

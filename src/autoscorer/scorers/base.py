@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -121,10 +122,12 @@ class BaseScorer(ABC):
 
         A metric that is None is not defined by this data: it is left out and named in
         ``versioning.undefined``. Raises ValueError if that is the headline: a score there must be, or a fault
-        with blame (`self.reference(workspace).fault`).
+        with blame (`self.reference(workspace).fault`); and for a number that is not finite.
         """
         headline = self.primary_metric or next(iter(metrics))
         defined = {name: float(value) for name, value in metrics.items() if value is not None}
+        if odd := [f"{name} is {value}" for name, value in defined.items() if not math.isfinite(value)]:
+            raise ValueError(f"{', '.join(odd)}: a metric that the data do not define is None")
         if headline not in defined:
             raise ValueError(f"the headline {headline} is not defined: raise a fault that says whose it is")
         return Result(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from unittest import SkipTest
 
@@ -16,10 +16,10 @@ Check = Callable[[Trial], None]
 
 
 class BrokenContractError(AssertionError):
-    """A scorer breaks a contract. ``why`` is what was seen, ``advice`` what to do."""
+    """A scorer breaks a contract. ``why`` is what was seen, ``advice`` what to do, ``about`` the promise."""
 
-    def __init__(self, why: str, advice: str) -> None:
-        super().__init__(f"{why}\n→ {advice}")
+    def __init__(self, why: str, advice: str, about: str = "") -> None:
+        super().__init__("\n".join(part for part in (about, why, f"→ {advice}") if part))
         self.why = why
         self.advice = advice
 
@@ -53,8 +53,8 @@ class Contract:
 
     name: str
     about: str
-    trial: Trial
-    _check: Check
+    trial: Trial = field(repr=False)
+    _check: Check = field(repr=False)
 
     @property
     def __name__(self) -> str:
@@ -66,12 +66,17 @@ class Contract:
 
     def check(self) -> None:
         """Raises BrokenContractError (an AssertionError), or DoesNotApplyError (a skip)."""
-        self._check(self.trial)
+        __tracebackhide__ = True  # pytest shows what the author has to know, and no line of ours
+        ended = self.outcome()
+        if ended.verdict is Verdict.BROKEN:
+            raise BrokenContractError(ended.why, ended.advice, f"{self.about} Not so here:")
+        if ended.verdict is Verdict.SKIPPED:
+            raise DoesNotApplyError(ended.why)
 
     def outcome(self) -> Outcome:
-        """As `check`, told instead of raised."""
+        """How it ends, told instead of raised."""
         try:
-            self.check()
+            self._check(self.trial)
         except BrokenContractError as exc:
             return self._ended(Verdict.BROKEN, exc.why, exc.advice)
         except DoesNotApplyError as exc:

@@ -85,10 +85,10 @@ def _list_of(found: Examination) -> RenderableType:
     from autoscorer.commands._panels import printable
 
     colours = {"kept": "green", "broken": "red", "skipped": "yellow"}
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column(no_wrap=True)
-    rows.add_column(no_wrap=True)
-    rows.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+    rows = Table.grid(padding=(0, 2), expand=True)
+    for width in (len("skipped"), max(len(ended.contract) for ended in found.outcomes)):
+        rows.add_column(no_wrap=True, min_width=width)
+    rows.add_column(no_wrap=True, overflow="ellipsis", style="dim", ratio=1)
     for ended in found.outcomes:
         told = ended.why if ended.verdict == "skipped" else ended.about
         mark = Text(str(ended.verdict), style=colours[ended.verdict])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoscorer.testing.answers import READ_CHECKED, blame_fault, listed, plain_result, with_data
+from autoscorer.testing.answers import blame_fault, listed, plain_result, with_data
 from autoscorer.testing.contract import BrokenContractError, DoesNotApplyError
 from autoscorer.testing.trial import Trial
 from autoscorer.utils.errors import AutoscorerError
@@ -22,6 +22,6 @@ def check(trial: Trial) -> None:
         advice = (
             "give a score, or, where the metric is not defined, refuse: "
             'raise self.reference(workspace).fault("BAD_FORMAT", "…") if the truth leaves it undefined, '
-            "self.predictions(workspace)… if the predictions do. " + READ_CHECKED
+            "self.predictions(workspace).fault(…) if the predictions do"
         )
         raise BrokenContractError(listed(faults), advice)

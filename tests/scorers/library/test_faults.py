@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -15,7 +16,7 @@ import pytest
 
 from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.host import Code
-from autoscorer.scorers.library import Library, sources
+from autoscorer.scorers.library import Library, shelf, sources
 from autoscorer.scorers.library.sources import read_source
 from autoscorer.utils.errors import AutoscorerError
 from tests.scorers.library.sources import check_here, refusal, scorer_text, write
@@ -272,6 +273,35 @@ def test_a_file_that_never_rests_is_named(
 
     monkeypatch.setattr(sources, "_read", disturbed)
     assert "keeps changing" in refusal(library, mine).message
+
+
+def test_what_lies_in_a_scorers_dir_open_to_others_is_refused(tmp_path: Path, mine: Path) -> None:
+    library = Library(tmp_path / "data", check_here, scorers_dir=mine.parent)
+    mine.parent.chmod(0o777)
+    assert refusal(library, mine).cause == "refused"
+    mine.parent.chmod(0o755)
+    assert library.load(mine).cards
+    mine.parent.chmod(0o777)
+    assert (
+        Library(tmp_path / "data", check_here).load(mine).cards
+    )  # elsewhere the folder is the user's affair
+
+
+def test_a_full_disk_is_the_operators_and_leaves_the_last_good_one(
+    library: Library, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.load(mine)
+    write(mine, scorer_text(version="2"))
+
+    def full(_path: Path, _data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shelf, "_write", full)
+    with pytest.raises(AutoscorerError, match="No space left") as caught:
+        library.load(mine)
+    assert (caught.value.code, caught.value.blame) == ("RESOURCE_UNAVAILABLE", "operator")
+    assert serving(library) == "1"
+    assert list((mine.parents[1] / "data/scorers/staging").iterdir()) == []
 
 
 def test_of_two_loads_at_once_the_later_content_wins(tmp_path: Path, mine: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import pkgutil
@@ -29,7 +30,10 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
-WARM_MODULES = ("numpy", "polars", "hotcoco", "autoscorer.reading.fast")
+SCORERS = "autoscorer.scorers"
+# What a score imports when it needs it; in a fork it would be imported for every score again (10 ms).
+WARM_LIBRARIES = ("numpy", "polars", "hotcoco")
+WARM_PACKAGES = ("autoscorer.reading", "autoscorer.metrics")
 
 
 class Nursery:
@@ -67,7 +71,9 @@ class Nursery:
             self._end()
 
     def _started(self) -> _Zygote:
-        self._zygote = _Zygote(search_path(), [*(WARM_MODULES if self._warm else ()), *scorer_modules()])
+        packages = [*(WARM_PACKAGES if self._warm else ()), SCORERS]
+        modules = [name for package in packages for name in modules_of(package)]
+        self._zygote = _Zygote(search_path(), [*(WARM_LIBRARIES if self._warm else ()), *modules])
         return self._zygote
 
     def _end(self) -> None:
@@ -147,9 +153,7 @@ def search_path() -> list[str]:
     return list(dict.fromkeys([*ours, str(Path(autoscorer.__file__).parent.parent)]))
 
 
-def scorer_modules() -> list[str]:
-    """The modules that hold the built-in scorers and what scorers are made of."""
-    import autoscorer.scorers as package
-
-    found = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg]
-    return [f"{package.__name__}.{name}" for name in found]
+def modules_of(package: str) -> list[str]:
+    """The modules directly in a package of ours."""
+    path = importlib.import_module(package).__path__
+    return [f"{package}.{module.name}" for module in pkgutil.iter_modules(path) if not module.ispkg]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -80,14 +81,16 @@ def test_a_home_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     group.remove()
 
 
-def test_a_group_left_by_a_dead_process_is_swept_and_a_living_ones_is_not(tmp_path: Path) -> None:
-    (tmp_path / "autoscorer-999999999-1").mkdir()
-    (tmp_path / "autoscorer-1-1").mkdir()
+def test_only_a_group_that_a_dead_process_of_our_namespace_left_is_swept(tmp_path: Path) -> None:
+    ours = f"autoscorer-n{os.stat('/proc/self/ns/pid').st_ino}"
+    dead, living, elsewhere = f"{ours}-999999999-1", f"{ours}-1-1", "autoscorer-n7-999999999-1"
+    for name in (dead, living, elsewhere):
+        (tmp_path / name).mkdir()
     home = Home(version=2, controllers=frozenset({"memory"}), directory=tmp_path)
     Cgroup.create(Caps(memory_bytes=1000), [home])
     names = {path.name for path in tmp_path.iterdir()}
-    assert "autoscorer-999999999-1" not in names
-    assert "autoscorer-1-1" in names
+    assert dead not in names
+    assert {living, elsewhere} <= names
 
 
 def test_a_real_group_is_made_and_removed() -> None:

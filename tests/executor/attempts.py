@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -106,7 +107,7 @@ def processes_with(token: str) -> list[int]:
 def cgroups_of(pid: int) -> list[Path]:
     # Not rglob: it stumbles over groups that other tests take away while it looks.
     folders = (Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup"))
-    return [folder for folder in folders if folder.name.startswith(f"autoscorer-{pid}-")]
+    return [folder for folder in folders if re.fullmatch(rf"autoscorer-n\d+-{pid}-\d+", folder.name)]
 
 
 def eventually(holds: Callable[[], bool], *, within_s: float = 10) -> bool:

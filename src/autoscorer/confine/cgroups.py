@@ -114,7 +114,7 @@ class Cgroup:
     def create(cls, caps: Caps, homes: list[Home]) -> Cgroup:
         """Make it with all of ``caps`` that ``homes`` can hold; none at all is no error."""
         group = cls()
-        name = f"{PREFIX}-{os.getpid()}-{next(_numbers)}"
+        name = f"{_own_prefix()}{os.getpid()}-{next(_numbers)}"
         for home in homes:
             _sweep(home.directory)
             wanted = {
@@ -187,14 +187,20 @@ class Cgroup:
         self._directories = {}
 
 
+def _own_prefix() -> str:
+    """How the groups of our pid namespace begin: elsewhere a pid means another process, or none."""
+    return f"{PREFIX}-n{Path('/proc/self/ns/pid').stat().st_ino}-"
+
+
 def _sweep(directory: Path) -> None:
-    """Remove empty groups whose owner was killed before it could."""
+    """Remove empty groups whose owner was killed before it could; only ours can be told to be dead."""
+    prefix = _own_prefix()
     try:
-        names = [name for name in os.listdir(directory) if name.startswith(f"{PREFIX}-")]
+        names = [name for name in os.listdir(directory) if name.startswith(prefix)]
     except OSError:
         return
     for name in names:
-        owner = name.split("-")[1]
+        owner = name.removeprefix(prefix).split("-")[0]
         if owner.isdigit() and not Path("/proc", owner).exists():
             _rmdir(directory / name)
 

@@ -50,14 +50,14 @@ def left_since(before: Traces) -> list[str]:
 def traces() -> Traces:
     own = psutil.Process()
     mountinfo = Path("/proc/self/mountinfo").read_text()
-    mine = f"{PREFIX}-{os.getpid()}-"
+    mine = f"{PREFIX}-n*-{os.getpid()}-*"
     return Traces(
         descriptors=own.num_fds(),
         threads=threading.active_count(),
         processes=frozenset(child.pid for child in own.children(recursive=True)) | _orphans(),
         folders=frozenset(os.listdir(tempfile.gettempdir())),
         cgroups=frozenset(
-            str(path) for home in own_homes() for path in home.directory.glob(f"{mine}*") if path.is_dir()
+            str(path) for home in own_homes() for path in home.directory.glob(mine) if path.is_dir()
         ),
         mounts=frozenset(line for line in mountinfo.splitlines() if tempfile.gettempdir() in line),
     )

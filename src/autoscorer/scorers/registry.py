@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import pkgutil
 import re
@@ -182,11 +183,16 @@ register = registry.register
 
 def load_builtin() -> ScorerRegistry:
     """The registry with every module of this package imported; a scorer is one file here."""
+    _import_builtin()
+    return registry
+
+
+@functools.cache
+def _import_builtin() -> None:
     package = importlib.import_module(__package__)
     for module in pkgutil.iter_modules(package.__path__):
         if not module.ispkg:
             importlib.import_module(f"{__package__}.{module.name}")
-    return registry
 
 
 def get_scorer(name: str) -> Scorer:

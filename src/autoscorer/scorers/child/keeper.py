@@ -39,6 +39,8 @@ def keep(descriptors: list[int]) -> NoReturn:
             start=lambda config: _start(config, request, descriptors),
         )
     finally:
+        # The parent waits for this end of file, not for our copy of the zygote's memory to go (1.5 ms).
+        supervisor.close_quietly(descriptors[STATUS])
         os._exit(0)  # whatever went wrong, there is one zygote
 
 
@@ -107,6 +109,7 @@ def _fork_and_wait(report: int) -> None:
         return
     try:
         os.close(report)
+        _forget_signals()
         walls.strip_first_process()
         _close_all_but(set())
         while True:
@@ -120,9 +123,7 @@ def _fork_and_wait(report: int) -> None:
 
 def _arrange_descriptors(descriptors: list[int], numbers: list[int]) -> int:
     """Standard streams, the files the view names by ``numbers``, the answer; all others are closed."""
-    signal.set_wakeup_fd(-1)
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
-        signal.signal(ignored, signal.SIG_DFL)
+    _forget_signals()
     os.dup2(descriptors[STDOUT], 1)
     os.dup2(descriptors[STDERR], 2)
     answer, *sources = (_moved_above(fd, max(numbers, default=3)) for fd in descriptors[ANSWER:])
@@ -130,6 +131,13 @@ def _arrange_descriptors(descriptors: list[int], numbers: list[int]) -> int:
         os.dup2(source, number)
     _close_all_but({0, 1, 2, answer, *numbers})
     return answer
+
+
+def _forget_signals() -> None:
+    """The keeper's handlers are not for what it forks."""
+    signal.set_wakeup_fd(-1)
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
+        signal.signal(ignored, signal.SIG_DFL)
 
 
 def _close_all_but(keep: set[int]) -> None:

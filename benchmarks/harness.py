@@ -78,7 +78,7 @@ class Row:
     """One line of the report: what was done, against what, how it should come out and how it did.
 
     ``aim`` is a ratio ours/other that should not be exceeded, ``most_s_more`` a number of seconds that we
-    may take longer; None where nothing was promised.
+    may take longer, ``most_s`` one that we may take at all; None where nothing was promised.
     """
 
     work: str
@@ -87,12 +87,14 @@ class Row:
     aim: float | None
     note: str = ""
     most_s_more: float | None = None
+    most_s: float | None = None
 
     @property
     def is_met(self) -> bool:
         slower = self.aim is not None and self.comparison.ratio > self.aim
         later = self.most_s_more is not None and self.comparison.more_s > self.most_s_more
-        return not slower and not later
+        long = self.most_s is not None and self.comparison.ours_s > self.most_s
+        return not slower and not later and not long
 
 
 def compare(ours: Sequence[str], other: Sequence[str], pairs: int = 5) -> Comparison:

@@ -61,6 +61,13 @@ def test_a_row_says_whether_its_aim_was_met(aim: float | None, met: str) -> None
     assert cells[6] == met
 
 
+@pytest.mark.parametrize(("most_s", "met"), [(3.5, True), (2.5, False)])
+def test_a_row_may_promise_seconds(most_s: float, met: bool) -> None:
+    row = Row(work="a", against="b", comparison=comparison((3.0, 2.0)), aim=None, most_s=most_s)
+    assert row.is_met is met
+    assert f"at most {most_s} s" in report.line(row)
+
+
 def test_faster_is_shown_as_a_fraction() -> None:
     assert (report.ratio(1 / 60), report.ratio(0.9), report.ratio(2.5)) == ("1/60×", "0.9×", "2.5×")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,10 @@ class Surroundings:
 
 @pytest.fixture
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Surroundings]:
-    """Listeners, files and a variable of the platform's."""
+    """Listeners, files and a variable of the platform's; temporary files in a folder that nobody shares."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.setenv("CELERY_BROKER", "redis://:hunter2@broker")
     secret, other = tmp_path / "secret", tmp_path / "other" / "gt.csv"
     secret.write_text("hunter2")

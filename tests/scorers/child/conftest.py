@@ -1,8 +1,10 @@
-"""One host for the tests of a module: its zygote starts once."""
+"""One host for the tests of a module, and temporary files in a folder that nobody shares."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,3 +17,10 @@ def host() -> Iterator[ChildHost]:
     with_limits = ChildHost(odd.settings())
     yield with_limits
     with_limits.close()
+
+
+@pytest.fixture(autouse=True)
+def _temporary_files_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))

@@ -33,10 +33,15 @@ class Odd(BaseScorer):
 """
 
 
+def config() -> Config:
+    """The default configuration, whatever the environment says."""
+    return Config(environ={})
+
+
 def settings(**changes: Any) -> Settings:
     """The default settings with ``changes``; a scorer gets ten seconds and 300 MiB."""
     fast: dict[str, Any] = {"scorer_time_limit_s": 10, "scorer_memory_bytes": 300 * 2**20}
-    return replace(Config(environ={}).settings, **{**fast, **changes})
+    return replace(config().settings, **{**fast, **changes})
 
 
 def scorer_file(folder: Path, body: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +67,7 @@ class Surroundings:
 
 @pytest.fixture
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Surroundings]:
-    """Listeners, files and a variable of the platform's; temporary files in a folder that nobody shares."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    """Listeners, files and a variable of the platform's."""
     monkeypatch.setenv("CELERY_BROKER", "redis://:hunter2@broker")
     secret, other = tmp_path / "secret", tmp_path / "other" / "gt.csv"
     secret.write_text("hunter2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -15,13 +16,15 @@ import pytest
 
 from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.host import Code
-from autoscorer.scorers.library import Library, sources
+from autoscorer.scorers.library import Library, shelf, sources
 from autoscorer.scorers.library.sources import read_source
 from autoscorer.utils.errors import AutoscorerError
+from tests.scorers.library.conftest import Fault, staged
 from tests.scorers.library.sources import check_here, refusal, scorer_text, write
 
 GOOD = scorer_text()
 HALF = GOOD[: len(GOOD) // 2]
+TWIN = GOOD.replace("class Mine", "class Twin")
 
 
 def serving(library: Library) -> str | None:
@@ -30,20 +33,27 @@ def serving(library: Library) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "says"),
+    ("name", "text", "line", "says"),
     [
-        ("x = 1\ndef broken(:\n", 2, "cannot be read as Python"),
-        ("\nimport no_such_module_anywhere\n", 2, "No module named"),
-        (GOOD.replace('@register("mine", aliases=())', ""), None, "registers no scorer"),
-        (HALF, None, ""),
-        ("", None, "registers no scorer"),
-        (GOOD + GOOD.replace("class Mine", "class Twin"), None, "the name of another scorer"),
+        ("syntax error", "x = 1\ndef broken(:\n", 2, "cannot be read as Python"),
+        ("import error", "\nimport no_such_module_anywhere\n", 2, "No module named"),
+        ("missing class", GOOD.replace('@register("mine", aliases=())', ""), None, "registers no scorer"),
+        ("half-written file", HALF, None, ""),
+        ("empty file", "", None, "registers no scorer"),
+        ("one name twice in a file", GOOD + TWIN, None, "the name of another scorer"),
     ],
-    ids=["syntax", "import", "missing class", "half-written", "empty", "one name twice"],
 )
 def test_a_faulty_edit_leaves_the_last_good_one(
-    library: Library, mine: Path, text: str, line: int | None, says: str
+    library: Library,
+    mine: Path,
+    tmp_path: Path,
+    fault: Fault,
+    name: str,
+    text: str,
+    line: int | None,
+    says: str,
 ) -> None:
+    record = fault(name)
     library.load(mine)
     write(mine, text)
     error = refusal(library, mine)
@@ -58,6 +68,9 @@ def test_a_faulty_edit_leaves_the_last_good_one(
     write(mine, scorer_text(version="2"))
     library.load(mine)
     assert (serving(library), library.failures()) == ("2", {})
+    record.worked()
+    record.left(staged(tmp_path))
+    record.contained()
 
 
 def test_a_fault_in_a_new_file_is_kept_although_nothing_serves(library: Library, mine: Path) -> None:
@@ -67,12 +80,19 @@ def test_a_fault_in_a_new_file_is_kept_although_nothing_serves(library: Library,
     assert list(library.failures()) == [str(mine)]
 
 
-def test_a_deleted_file_goes_on_serving(library: Library, mine: Path) -> None:
+def test_a_deleted_file_goes_on_serving(library: Library, mine: Path, tmp_path: Path, fault: Fault) -> None:
+    record = fault("deleted file")
     library.load(mine)
     mine.unlink()
     assert "mine.py does not exist" in refusal(library, mine).message
     assert serving(library) == "1"
     assert list(library.failures()) == [str(mine)]
+    write(mine, scorer_text(version="2"))
+    library.load(mine)
+    assert serving(library) == "2"
+    record.worked()
+    record.left(staged(tmp_path))
+    record.contained()
 
 
 def test_a_path_that_never_was_is_not_remembered(library: Library, tmp_path: Path) -> None:
@@ -80,26 +100,40 @@ def test_a_path_that_never_was_is_not_remembered(library: Library, tmp_path: Pat
     assert library.failures() == {}
 
 
-def test_two_edits_of_one_size_and_one_time_are_two_versions(library: Library, mine: Path) -> None:
+def test_two_edits_of_one_size_and_one_time_are_two_versions(
+    library: Library, mine: Path, fault: Fault
+) -> None:
+    record = fault("two edits in one second, of one size and time", expected=[None])
     library.load(mine)
     before = mine.stat()
     write(mine, scorer_text(version="2"))
     os.utime(mine, ns=(before.st_atime_ns, before.st_mtime_ns))
+    # The control: who goes by size and time sees no change.
     assert (mine.stat().st_size, mine.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    record.worked()
     assert library.refresh(mine) is not None
     assert serving(library) == "2"
+    record.contained()
 
 
 def test_a_clock_that_goes_backwards_changes_nothing(
-    library: Library, mine: Path, monkeypatch: pytest.MonkeyPatch
+    library: Library, mine: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    record = fault("clock that goes backwards", expected=[None])
     library.load(mine)
+    before = mine.stat()
     monkeypatch.setattr("autoscorer.scorers.library.library.iso_now", lambda: "1970-01-01T00:00:00.000Z")
     write(mine, scorer_text(version="2"))
     os.utime(mine, (0, 0))
+    # The control: who waits for a later time than the last one sees no change.
+    assert mine.stat().st_mtime_ns < before.st_mtime_ns
+    record.worked()
     assert library.refresh(mine) is not None
     assert serving(library) == "2"
-    assert [version.version for version in library.history("mine").versions] == ["2", "1"]
+    history = library.history("mine").versions
+    assert [version.version for version in history] == ["2", "1"]
+    assert history[0].loaded_at < history[1].loaded_at  # so the order is not by time
+    record.contained()
 
 
 def test_a_content_that_was_tried_is_not_tried_again(library: Library, mine: Path) -> None:
@@ -112,7 +146,10 @@ def test_a_content_that_was_tried_is_not_tried_again(library: Library, mine: Pat
     assert library.refresh(mine) is None
 
 
-def test_a_changed_helper_in_a_package_is_a_new_version(library: Library, tmp_path: Path) -> None:
+def test_a_changed_helper_in_a_package_is_a_new_version(
+    library: Library, tmp_path: Path, fault: Fault
+) -> None:
+    record = fault("helper module changed", expected=[None])
     write(
         tmp_path / "pack" / "__init__.py",
         GOOD.replace('"1"', "HELP")
@@ -122,12 +159,18 @@ def test_a_changed_helper_in_a_package_is_a_new_version(library: Library, tmp_pa
     )
     helper = write(tmp_path / "pack" / "part.py", "HELP = '1'\n")
     library.load(tmp_path / "pack")
+    before = read_source(tmp_path / "pack").files["pack/__init__.py"]
     write(helper, "HELP = '2'\n")
+    # The control: who goes by the file that registers the scorer sees no change.
+    assert read_source(tmp_path / "pack").files["pack/__init__.py"] == before
+    record.worked()
     assert library.refresh(tmp_path / "pack") is not None
     assert serving(library) == "2"
     write(helper, "HELP = \n")
     assert refusal(library, tmp_path / "pack").details["file"] == "pack/part.py"
     assert serving(library) == "2"
+    record.left(staged(tmp_path))
+    record.contained()
 
 
 def test_a_helper_beside_a_file_is_named_as_no_part_of_it(library: Library, mine: Path) -> None:
@@ -138,24 +181,30 @@ def test_a_helper_beside_a_file_is_named_as_no_part_of_it(library: Library, mine
     assert error.details["line"] == 1
 
 
-def test_a_link_is_refused(library: Library, mine: Path) -> None:
+def test_a_link_is_refused(library: Library, mine: Path, fault: Fault) -> None:
+    record = fault("symlinked file")
     link = mine.with_name("link.py")
     link.symlink_to(mine)
     error = refusal(library, link)
     assert (error.cause, error.blame) == ("refused", "organiser")
-    assert library.load(mine).cards  # the control: the file itself
+    assert library.load(mine).cards
+    record.worked()
+    record.contained()
 
 
 @pytest.mark.parametrize(("mode", "who"), [(0o666, "everybody"), (0o664, "its group"), (0o602, "everybody")])
 def test_a_file_that_others_can_write_to_is_refused(
-    library: Library, mine: Path, mode: int, who: str
+    library: Library, mine: Path, fault: Fault, mode: int, who: str
 ) -> None:
+    record = fault(f"file that can be written to by {who}")
     mine.chmod(mode)
     error = refusal(library, mine)
     assert error.cause == "refused"
     assert error.message == f"mine.py can be written to by {who}: `chmod go-w mine.py`"
     subprocess.run(["chmod", "go-w", mine], check=True)
     assert library.load(mine).cards
+    record.worked()
+    record.contained()
 
 
 def owned_by(uid: int, gid: int, mode: int) -> os.stat_result:
@@ -243,8 +292,9 @@ def test_a_huge_file_is_refused_and_a_folder_of_very_many(
 
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(
-    library: Library, mine: Path, monkeypatch: pytest.MonkeyPatch
+    library: Library, mine: Path, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    record = fault("file that changes while it is read", expected=[None], controlled=False)
     real, readings = sources._read, 0
 
     def disturbed(path: Path) -> bytes:
@@ -258,6 +308,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
     monkeypatch.setattr(sources, "_read", disturbed)
     library.load(mine)
     assert (serving(library), readings) == ("22", 2)
+    record.contained()
 
 
 def test_a_file_that_never_rests_is_named(
@@ -274,8 +325,38 @@ def test_a_file_that_never_rests_is_named(
     assert "keeps changing" in refusal(library, mine).message
 
 
-def test_of_two_loads_at_once_the_later_content_wins(tmp_path: Path, mine: Path) -> None:
+def test_what_lies_in_a_scorers_dir_open_to_others_is_refused(tmp_path: Path, mine: Path) -> None:
+    library = Library(tmp_path / "data", check_here, scorers_dir=mine.parent)
+    mine.parent.chmod(0o777)
+    assert refusal(library, mine).cause == "refused"
+    mine.parent.chmod(0o755)
+    assert library.load(mine).cards
+    mine.parent.chmod(0o777)
+    assert (
+        Library(tmp_path / "data", check_here).load(mine).cards
+    )  # elsewhere the folder is the user's affair
+
+
+def test_a_full_disk_is_the_operators_and_leaves_the_last_good_one(
+    library: Library, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.load(mine)
+    write(mine, scorer_text(version="2"))
+
+    def full(_path: Path, _data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shelf, "_write", full)
+    with pytest.raises(AutoscorerError, match="No space left") as caught:
+        library.load(mine)
+    assert (caught.value.code, caught.value.blame) == ("RESOURCE_UNAVAILABLE", "operator")
+    assert serving(library) == "1"
+    assert list((mine.parents[1] / "data/scorers/staging").iterdir()) == []
+
+
+def test_of_two_loads_at_once_the_later_content_wins(tmp_path: Path, mine: Path, fault: Fault) -> None:
     """The first load reads the old bytes and is held up; the second must not be overtaken by it."""
+    record = fault("two loads at once", expected=[None], controlled=False)
     first_checks, go_on = threading.Event(), threading.Event()
 
     def slow(code: Code, sha256: str) -> list[ScorerCard]:
@@ -298,3 +379,5 @@ def test_of_two_loads_at_once_the_later_content_wins(tmp_path: Path, mine: Path)
         thread.join(30)
     assert serving(library) == "2"
     assert [version.version for version in library.history("mine").versions] == ["2", "1"]
+    record.left(staged(tmp_path))
+    record.contained()

@@ -12,6 +12,7 @@ import pytest
 from autoscorer.scorers.library import Library
 from autoscorer.scorers.library.names import KEPT_VERSIONS
 from autoscorer.utils.errors import AutoscorerError
+from tests.scorers.library.conftest import Fault, staged
 from tests.scorers.library.sources import RESERVED, check_here, refusal, scorer_text, write
 
 
@@ -126,7 +127,10 @@ def test_a_newcomer_takes_a_built_in_name_by_word_only(library: Library, mine: P
     assert version_of(library, name) == "2"
 
 
-def test_two_files_with_one_name_need_a_word(library: Library, mine: Path, tmp_path: Path) -> None:
+def test_two_files_with_one_name_need_a_word(
+    library: Library, mine: Path, tmp_path: Path, fault: Fault
+) -> None:
+    record = fault("two files with one name")
     library.load(mine)
     other = write(tmp_path / "other.py", scorer_text(version="2"))
     error = refusal(library, other)
@@ -135,8 +139,11 @@ def test_two_files_with_one_name_need_a_word(library: Library, mine: Path, tmp_p
     assert version_of(library, "mine") == "1"
     library.load(other, replace=True)
     assert version_of(library, "mine") == "2"
+    record.worked()
     edit(mine, 3)
     assert refusal(library, mine).cause == "name_taken"
+    record.left(staged(tmp_path))
+    record.contained()
 
 
 def test_an_alias_takes_a_name_by_word_only(library: Library, mine: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from autoscorer.confine.caps import Caps, rlimits, tasks_in_use
-from autoscorer.confine.cgroups import Cgroup, Home, own_homes
+from autoscorer.confine.cgroups import Cgroup, Home
 from autoscorer.confine.logs import STDERR_TAIL_BYTES, Tail, readable_tail
 from autoscorer.confine.memory import MemoryMeter
 from autoscorer.confine.spawn import DRAIN_BYTES, enforced_caps
@@ -33,6 +33,7 @@ class Stop(StrEnum):
     TIME_LIMIT = "time_limit"
     MEMORY_LIMIT = "memory_limit"
     OUTPUT_LIMIT = "output_limit"
+    CLOSED = "closed"
     ANSWERED = "answered"
 
 
@@ -66,11 +67,12 @@ class Birth:
         caps: Caps,
         *,
         pinned: Sequence[int],
-        homes: Sequence[Home] | None = None,
+        homes: Sequence[Home],
     ) -> None:
+        """Have it forked. ``homes`` is where a cgroup may be made; ``pinned`` files go with it."""
         self._resources = ExitStack()
         try:
-            self._group = Cgroup.create(caps, list(own_homes() if homes is None else homes))
+            self._group = Cgroup.create(caps, list(homes))
             self._resources.callback(self._group.remove)
             self._caps = caps
             self._status = b""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from autoscorer.confine.caps import Caps
+from autoscorer.confine.cgroups import own_homes
 from autoscorer.confine.watch import OutputWatch
 from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.child import verdicts
@@ -36,6 +38,8 @@ class ChildHost:
     def __init__(self, settings: Settings, *, warm: bool = False) -> None:
         self._settings = settings
         self._nursery = Nursery(warm=warm)
+        self._closed = threading.Event()
+        self._homes = own_homes()
         private = (settings.data_dir, settings.workspace_root, settings.scorers_dir, settings.log_dir)
         self._hidden = [path.resolve() for path in private if path is not None]
         machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -87,15 +91,21 @@ class ChildHost:
                 ) from exc
         return verdicts.cards_of(answer, name, sha256=sha256, origin=origin)
 
+    @property
+    def zygote_pid(self) -> int | None:
+        """The process id of the zygote; None while there is none."""
+        return self._nursery.pid
+
     def close(self) -> None:
-        """End the zygote and every score that still runs. Safe to call twice."""
+        """End every score that still runs (CANCELLED) and the zygote, for good. Safe to call twice."""
+        self._closed.set()
         self._nursery.close()
 
     def _ask(self, request: dict[str, Any], view: Path, name: str) -> tuple[dict[str, Any], Ended]:
         """The checked answer to ``request``, and how the process ended. A process that was killed
         together with its keeper is tried once more: it may have been another's doing."""
         ended = self._run(request, view)
-        if ended.lost:
+        if ended.lost and not self._closed.is_set():
             ended = self._run(request, view)
         limit_s = self._settings.scorer_time_limit_s
         if ended.stopped is Stop.OUTPUT_LIMIT:
@@ -115,12 +125,14 @@ class ChildHost:
         code = None if request["path"] is None else Path(request["path"])
         files = files_of(view, code, pinned=pinned, hidden=self._hidden, tmp_bytes=self._memory_bytes // 2)
         request = {**request, "workspace": str(view), "pinned": pinned, "files": files}
-        birth = Birth(self._nursery, request, caps, pinned=pinned)
+        birth = Birth(self._nursery, request, caps, pinned=pinned, homes=self._homes)
         try:
             deadline = time.monotonic() + self._settings.scorer_time_limit_s
-            ended = birth.wait(
-                deadline=deadline, checks=[lambda: Stop.OUTPUT_LIMIT if watch.exceeded() else None]
-            )
+            checks: list[Callable[[], Stop | None]] = [
+                lambda: Stop.CLOSED if self._closed.is_set() else None,
+                lambda: Stop.OUTPUT_LIMIT if watch.exceeded() else None,
+            ]
+            ended = birth.wait(deadline=deadline, checks=checks)
         finally:
             birth.close()
         # What was written last counts too: a scorer that ends between two looks is not let off.

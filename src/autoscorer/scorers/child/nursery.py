@@ -30,8 +30,9 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
+SCORERS = "autoscorer.scorers"
+# What a score imports when it needs it; in a fork it would be imported for every score again (10 ms).
 WARM_LIBRARIES = ("numpy", "polars", "hotcoco")
-# What scorers import when they compute; to import it in each child anew took 5 ms a score.
 WARM_PACKAGES = ("autoscorer.reading", "autoscorer.metrics")
 
 
@@ -70,7 +71,9 @@ class Nursery:
             self._end()
 
     def _started(self) -> _Zygote:
-        self._zygote = _Zygote(search_path(), [*(warm_modules() if self._warm else ()), *scorer_modules()])
+        packages = [*(WARM_PACKAGES if self._warm else ()), SCORERS]
+        modules = [name for package in packages for name in modules_of(package)]
+        self._zygote = _Zygote(search_path(), [*(WARM_LIBRARIES if self._warm else ()), *modules])
         return self._zygote
 
     def _end(self) -> None:
@@ -150,17 +153,7 @@ def search_path() -> list[str]:
     return list(dict.fromkeys([*ours, str(Path(autoscorer.__file__).parent.parent)]))
 
 
-def scorer_modules() -> list[str]:
-    """The modules that hold the built-in scorers and what scorers are made of."""
-    return _modules_of("autoscorer.scorers")
-
-
-def warm_modules() -> list[str]:
-    """The libraries that compute, and our modules that use them."""
-    return [*WARM_LIBRARIES, *(module for name in WARM_PACKAGES for module in _modules_of(name))]
-
-
-def _modules_of(package_name: str) -> list[str]:
-    path = importlib.import_module(package_name).__path__
-    found = [module.name for module in pkgutil.iter_modules(path) if not module.ispkg]
-    return [f"{package_name}.{name}" for name in found]
+def modules_of(package: str) -> list[str]:
+    """The modules directly in a package of ours."""
+    path = importlib.import_module(package).__path__
+    return [f"{package}.{module.name}" for module in pkgutil.iter_modules(path) if not module.ispkg]

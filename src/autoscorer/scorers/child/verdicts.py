@@ -43,6 +43,8 @@ def judge(ended: Ended, *, name: str, time_limit_s: float, memory_bytes: int) ->
     if ended.failure is not None:
         message = "The scorer's process could not be set up with its limits."
         raise AutoscorerError("EXEC_ERROR", message, {"reason": ended.failure})
+    if ended.stopped is Stop.CLOSED:
+        raise AutoscorerError("CANCELLED", f"{name} was stopped: the process that waits for it ends")
     if ended.oom_kills or ended.stopped is Stop.MEMORY_LIMIT:
         message = f"{name} used more than the {memory_bytes} bytes of memory it is allowed"
         raise AutoscorerError("SCORER_MEMORY", message, {"limit_bytes": memory_bytes, **more})

@@ -15,7 +15,7 @@ from autoscorer.scorers.library.index import Failure, Index, Source, check_ours
 from autoscorer.scorers.library.lookup import Lookup
 from autoscorer.scorers.library.names import check_names, conflicts, forget_old, point, refuse
 from autoscorer.scorers.library.pins import Pins
-from autoscorer.scorers.library.sources import Content, read_source, source_path, unloadable
+from autoscorer.scorers.library.sources import Content, check_folder, read_source, source_path, unloadable
 from autoscorer.utils.errors import AutoscorerError
 
 Check = Callable[[Code, str], list[ScorerCard]]
@@ -38,13 +38,20 @@ class Library(Lookup):
     """The stored scorers of one installation, shared by all its processes, and how they are loaded.
 
     ``check`` imports a copy apart and gives the cards of what it registers; ``reserved`` are the names
-    of scorers outside the store, each with a word on who has it.
+    of scorers outside the store, each with a word on who has it. What lies in ``scorers_dir`` is loaded
+    only if nobody else can put files there.
     """
 
     def __init__(
-        self, data_dir: Path, check: Check, *, reserved: Callable[[], Mapping[str, str]] = dict
+        self,
+        data_dir: Path,
+        check: Check,
+        *,
+        reserved: Callable[[], Mapping[str, str]] = dict,
+        scorers_dir: Path | None = None,
     ) -> None:
         super().__init__(data_dir)
+        self._scorers_dir = scorers_dir
         self._check, self._reserved, self._pins = check, reserved, Pins(self._root)
 
     def load(self, path: str | Path, *, replace: bool = False) -> Loaded:
@@ -123,6 +130,8 @@ class Library(Lookup):
         content: Content | None = None
         try:
             str(source).encode()
+            if source.parent == self._scorers_dir:
+                check_folder(source.parent)
             content = read_source(source)
             with self._staged(content) as folder:
                 cards = self._check(self._shelf.code(folder), content.sha256)
@@ -133,6 +142,8 @@ class Library(Lookup):
             error = _with_missing_neighbour(exc, source)
             self._note(source, error, content)
             raise error from exc.__cause__
+        except OSError as exc:
+            raise _cannot_keep(exc) from exc
 
     @contextmanager
     def _failures_kept(self, source: Path) -> Iterator[None]:
@@ -203,8 +214,12 @@ class Library(Lookup):
             check_ours(self._root)
             self._shelf.make_folders()
         except OSError as exc:
-            message = f"scorers cannot be kept in DATA_DIR ({exc.strerror})"
-            raise AutoscorerError("RESOURCE_UNAVAILABLE", message, stage="scoring") from exc
+            raise _cannot_keep(exc) from exc
+
+
+def _cannot_keep(exc: OSError) -> AutoscorerError:
+    message = f"scorers cannot be kept in DATA_DIR ({exc.strerror})"
+    return AutoscorerError("RESOURCE_UNAVAILABLE", message, stage="scoring")
 
 
 def _with_missing_neighbour(error: AutoscorerError, source: Path) -> AutoscorerError:

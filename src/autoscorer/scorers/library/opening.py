@@ -32,7 +32,7 @@ def open_library(settings: Settings) -> Library:
         finally:
             host.close()
 
-    return Library(settings.data_dir, check, reserved=names_elsewhere)
+    return Library(settings.data_dir, check, reserved=names_elsewhere, scorers_dir=settings.scorers_dir)
 
 
 def open_catalog(settings: Settings, *, isolate: bool = False, warm: bool = False) -> Catalog:

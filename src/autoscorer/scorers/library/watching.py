@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -53,8 +54,8 @@ def watch(
     target = _checked(path)
     # An editor replaces a file by another one: only its folder hears of that.
     watched = target if target.is_dir() else target.parent
-    last_told: dict[Path, str] = {}
-    _look(library, target, last_told, tell, again=True)
+    look = _Look(library, target, tell)
+    look.take(again=True)
     for _ in notices(
         watched,
         stop_event=stop,
@@ -65,7 +66,7 @@ def watch(
         recursive=target.is_dir(),
         ignore_permission_denied=True,
     ):
-        _look(library, target, last_told, tell)
+        look.take()
 
 
 class Watching:
@@ -106,26 +107,33 @@ def _checked(path: str | Path) -> Path:
     return target
 
 
-def _look(
-    library: Library,
-    target: Path,
-    last_told: dict[Path, str],
-    tell: Callable[[Event], None],
-    *,
-    again: bool = False,
-) -> None:
-    """Load what has changed. A fault is told once, not at every look."""
-    for source in _sources(library, target):
+class _Look:
+    """One look after another at what is watched. A fault is told once, not at every look."""
+
+    def __init__(self, library: Library, target: Path, tell: Callable[[Event], None]) -> None:
+        self._library, self._target, self._tell = library, target, tell
+        self._told: dict[Path, str] = {}
+
+    def take(self, *, again: bool = False) -> None:
+        """Load what has changed since the last look; with ``again`` also what failed then."""
+        with self._told_once(self._target):
+            if _is_folder_of_scorers(self._target):
+                check_folder(self._target)
+            for source in _sources(self._library, self._target):
+                with self._told_once(source):
+                    loaded = self._library.refresh(source, again=again)
+                    if loaded is not None:
+                        self._tell(Event(source=source, loaded=loaded))
+
+    @contextmanager
+    def _told_once(self, source: Path) -> Iterator[None]:
         try:
-            loaded = library.refresh(source, again=again)
+            yield
+            self._told.pop(source, None)
         except AutoscorerError as exc:
-            if last_told.get(source) != str(exc):
-                last_told[source] = str(exc)
-                tell(Event(source=source, error=exc))
-            continue
-        if loaded is not None:
-            last_told.pop(source, None)
-            tell(Event(source=source, loaded=loaded))
+            if self._told.get(source) != str(exc):
+                self._told[source] = str(exc)
+                self._tell(Event(source=source, error=exc))
 
 
 def _sources(library: Library, target: Path) -> list[Path]:

@@ -1,0 +1,165 @@
+"""Zygotes and keepers may die at any time: the score comes all the same, and nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from autoscorer.scorers.catalog import Catalog
+from autoscorer.scorers.child.host import ChildHost
+from autoscorer.utils.errors import AutoscorerError
+from tests.cli import environment
+from tests.scorers.child import odd
+from tests.scorers.child.traces import left_since, traces
+
+PATIENCE_S = 30.0
+SLEEPING = "time.sleep(float(params['seconds']))\nreturn good(m=params['value'])"
+SUPERVISED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from tests.scorers.child import odd
+from autoscorer.scorers.child.host import ChildHost
+host = ChildHost(odd.settings(scorer_time_limit_s=600))
+print("starting", flush=True)
+host.score(odd.entry_of(Path(sys.argv[1])), Path(sys.argv[2]), {"seconds": 600, "value": 1.0})
+"""
+ROOT = Path(__file__).parents[3]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        threading.Event().wait(0.01)
+
+
+def keepers(host: ChildHost) -> list[psutil.Process]:
+    zygote = host.zygote_pid
+    return psutil.Process(zygote).children() if zygote is not None else []
+
+
+def scorer_runs(host: ChildHost) -> bool:
+    """A keeper has a child and that one too: the scorer's process is there."""
+    try:
+        return any(keeper.children(recursive=True)[1:] for keeper in keepers(host))
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture
+def sleeping(tmp_path: Path) -> Callable[[ChildHost, float], float]:
+    """Score by a scorer that sleeps a while, then gives 0.25."""
+    entry = odd.entry_of(odd.scorer_file(tmp_path / "code", SLEEPING))
+    root = odd.view(tmp_path)
+
+    def score(host: ChildHost, seconds: float) -> float:
+        return host.score(entry, root, {"seconds": seconds, "value": 0.25}).result.metrics["m"]
+
+    return score
+
+
+def test_scores_side_by_side_do_not_mix(tmp_path: Path, host: ChildHost) -> None:
+    entry = odd.entry_of(odd.scorer_file(tmp_path / "code", SLEEPING))
+    views = [odd.view(tmp_path / str(number)) for number in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        found = pool.map(
+            lambda number: host.score(entry, views[number], {"seconds": 0.05, "value": float(number)}),
+            range(12),
+        )
+        assert [scoring.result.metrics["m"] for scoring in found] == [float(number) for number in range(12)]
+
+
+def test_a_zygote_killed_between_scores_is_replaced(sleeping: Callable[[ChildHost, float], float]) -> None:
+    host = ChildHost(odd.settings())
+    assert sleeping(host, 0) == 0.25
+    first = host.zygote_pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    assert sleeping(host, 0) == 0.25
+    assert host.zygote_pid not in (None, first)
+    host.close()
+
+
+@pytest.mark.parametrize("victim", ["zygote", "keeper"])
+def test_a_score_in_flight_survives_the_death_of_those_above_it(
+    sleeping: Callable[[ChildHost, float], float], victim: str
+) -> None:
+    host = ChildHost(odd.settings())
+    sleeping(host, 0)
+    before = traces()
+    with ThreadPoolExecutor(1) as pool:
+        score = pool.submit(sleeping, host, 0.5)
+        wait_for(lambda: scorer_runs(host))
+        target = host.zygote_pid if victim == "zygote" else keepers(host)[0].pid
+        assert target is not None
+        os.kill(target, signal.SIGKILL)
+        assert score.result(PATIENCE_S) == 0.25
+    assert [line for line in left_since(before) if "threads" not in line and "processes" not in line] == []
+    host.close()
+    assert [line for line in left_since(before) if "threads" not in line] == []
+
+
+def test_a_score_whose_keeper_dies_twice_is_given_up(sleeping: Callable[[ChildHost, float], float]) -> None:
+    host = ChildHost(odd.settings())
+    sleeping(host, 0)
+    with ThreadPoolExecutor(1) as pool:
+        score = pool.submit(sleeping, host, 30)
+        for _ in range(2):
+            wait_for(lambda: scorer_runs(host))
+            (keeper,) = keepers(host)
+            keeper.kill()
+            assert psutil.wait_procs([keeper], PATIENCE_S)[1] == []
+        with pytest.raises(AutoscorerError) as caught:
+            score.result(PATIENCE_S)
+    assert (caught.value.code, caught.value.blame) == ("SCORER_CRASH", "organiser")
+    host.close()
+
+
+def test_closing_ends_what_still_runs(sleeping: Callable[[ChildHost, float], float]) -> None:
+    host = ChildHost(odd.settings())
+    sleeping(host, 0)
+    zygote = psutil.Process(host.zygote_pid)
+    with ThreadPoolExecutor(1) as pool:
+        score = pool.submit(sleeping, host, 600)
+        wait_for(lambda: scorer_runs(host))
+        family = zygote.children(recursive=True)
+        started = time.monotonic()
+        host.close()
+        assert time.monotonic() - started < 5  # its time limit is ten
+        assert psutil.wait_procs([zygote, *family], PATIENCE_S)[1] == []
+        with pytest.raises(AutoscorerError) as caught:
+            score.result(PATIENCE_S)
+    assert (caught.value.code, caught.value.blame) == ("CANCELLED", "nobody")
+
+
+@pytest.mark.slow
+def test_a_killed_platform_leaves_no_process(tmp_path: Path) -> None:
+    code = odd.scorer_file(tmp_path / "code", SLEEPING)
+    command: list[str | Path] = [sys.executable, "-c", SUPERVISED, code, odd.view(tmp_path), ROOT]
+    platform = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment())
+    assert platform.stdout is not None
+    platform.stdout.readline()
+    own = psutil.Process(platform.pid)
+    wait_for(lambda: len(own.children(recursive=True)) >= 4)
+    family = own.children(recursive=True)
+    platform.kill()
+    platform.communicate()
+    assert psutil.wait_procs(family, PATIENCE_S)[1] == []
+
+
+def test_a_close_that_comes_twice_is_no_fault() -> None:
+    catalog = Catalog(lambda: ChildHost(odd.settings()))
+    catalog.child()
+    catalog.close()
+    catalog.close()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from autoscorer import BaseCSVScorer, Result, register
+from autoscorer import BaseCSVScorer, Example, Result, register
 
 
 @register("test_scorer")
@@ -16,6 +16,11 @@ class TestScorer(BaseCSVScorer):
     primary_metric = "accuracy"
     higher_is_better = True
     score_range = (0.0, 1.0)
+    example = Example(
+        reference={"gt.csv": "id,label\n1,cat\n2,cat\n3,dog\n4,fox\n"},
+        predictions={"pred.csv": "id,label\n1,cat\n2,dog\n3,dog\n4,fox\n"},
+        metrics={"accuracy": 3 / 4, "samples": 4},
+    )
 
     def score(self, workspace: Path, params: dict[str, Any]) -> Result:
         truth = self._load_ground_truth(workspace)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +178,41 @@ def test_a_killed_load_leaves_a_working_store(mine: Path) -> None:
     assert load(mine).exit_code == 0
     assert listed()["mine"]["version"] == "2"
     assert list(staging.iterdir()) == []
+
+
+def test_on_a_terminal_a_list_fits_and_a_failure_shows_its_file_and_line(mine: Path) -> None:
+    load(ROOT / "custom_scorers" / "test_scorer.py")
+    load(write(mine, "def broken(:\n"))
+    shown = on_terminal("scorers", "list")
+    assert "classification_accuracy  1.0.0    builtin  classification  accuracy ↑" in shown
+    assert "mine.py could not be loaded" in shown
+    assert "mine.py, line 1: cannot be read as Python" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "1.0.0" in on_terminal("scorers", "versions", "test_scorer")
+
+
+def on_terminal(*arguments: str) -> str:
+    """What a person sees on 80 columns, without colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
+    with subprocess.Popen(
+        command(*arguments),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env=environment(TERM="xterm"),
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while chunk := _read(ours):
+            shown += chunk
+        os.close(ours)
+    assert process.returncode == 0
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # EIO: the other end is closed
+        return b""

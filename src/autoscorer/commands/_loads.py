@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,8 +41,14 @@ def loaded_answer(loaded: Loaded) -> Answer:
     warnings = [Warning_(code="SCORER_REPLACED", message=text) for text in taken]
     warnings += [Warning_(code="SCORER_LEFT_BEHIND", message=text) for text in left]
     data = {"loaded": cards, "replaced": dict(loaded.replaced), "left": list(loaded.left)}
-    rows = [[card[column] for column in columns] for card in cards]
+    rows = [[shortened(card[column]) for column in columns] for card in cards]
     return Answer(data, lambda: table(columns, rows), warnings=warnings)
+
+
+def shortened(value: Any) -> Any:
+    """A hash as people tell them apart; anything else as it is. The whole one is in the JSON."""
+    is_hash = isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value)
+    return f"{value[:12]}…" if is_hash else value
 
 
 def failure_panels(failures: Mapping[str, Failure | AutoscorerError]) -> Iterator[RenderableType]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from autoscorer.commands._frame import Answer, Frame, execute
 from autoscorer.commands._options import JsonOption
 
-COLUMNS = ("name", "version", "origin", "task", "primary_metric", "higher_is_better", "aliases")
+if TYPE_CHECKING:
+    from autoscorer.schemas.scorer import ScorerCard
+
+COLUMNS = ("scorer", "version", "from", "task", "headline")  # they fit into 80 characters
 
 
 def command(context: typer.Context, *, as_json: JsonOption = False) -> None:
@@ -19,8 +24,9 @@ def command(context: typer.Context, *, as_json: JsonOption = False) -> None:
         from autoscorer.commands._loads import failure_panels
         from autoscorer.commands._panels import table
 
-        described = [entry.card.model_dump(mode="json") for entry in frame.catalog.entries()]
-        rows = [["" if row[name] is None else row[name] for name in COLUMNS] for row in described]
+        entries = frame.catalog.entries()
+        described = [entry.card.model_dump(mode="json", exclude={"example"}) for entry in entries]
+        rows = [_row(entry.card) for entry in entries]
         failures = frame.catalog.library.failures()
         broken = frame.catalog.installed.failures
         told = [{"source": path, **failure.model_dump()} for path, failure in failures.items()]
@@ -31,3 +37,9 @@ def command(context: typer.Context, *, as_json: JsonOption = False) -> None:
         )
 
     execute(context, work, as_json=as_json)
+
+
+def _row(card: ScorerCard) -> list[str]:
+    direction = {True: " ↑", False: " ↓", None: ""}[card.higher_is_better]
+    names = "\n".join((card.name, *card.aliases))
+    return [names, card.version, card.origin, card.task or "", (card.primary_metric or "") + direction]

@@ -21,7 +21,7 @@ def command(
     def work(frame: Frame) -> Answer:
         from rich.console import Group
 
-        from autoscorer.commands._loads import failure_panels
+        from autoscorer.commands._loads import failure_panels, shortened
         from autoscorer.commands._panels import table
 
         library = frame.catalog.library
@@ -31,7 +31,7 @@ def command(
             {**version.model_dump(), "serves": version.sha256 == known.current} for version in known.versions
         ]
         columns = ["version", "sha256", "loaded_at", "serves"]
-        rows = [[version[column] for column in columns] for version in versions]
+        rows = [[shortened(version[column]) for column in columns] for version in versions]
         found = {
             "name": name,
             "source": known.source,

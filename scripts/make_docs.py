@@ -24,6 +24,7 @@ from autoscorer.confine import properties
 from autoscorer.executor.docker.isolation import isolation_report
 from autoscorer.executor.docker.types import EngineFacts
 from autoscorer.scorers.catalog import Catalog
+from autoscorer.scorers.child import walls as child
 from autoscorer.settings.table import SettingRow
 from autoscorer.testing import contracts as promised
 from autoscorer.utils.config import setting_rows
@@ -46,6 +47,10 @@ _SCORER_COLUMNS = {
     "zh": ("评分器", "版本", "任务", "主指标", "更优", "范围", "参数"),
 }
 _ISOLATION_COLUMNS = {"en": ("property", "hardened", "trusted"), "zh": ("性质", "hardened", "trusted")}
+_SCORER_WALL_COLUMNS = {
+    "en": ("property", "with namespaces and cgroups", "without"),
+    "zh": ("性质", "有命名空间和 cgroup", "没有"),
+}
 _DOCKER_COLUMNS = {
     "en": ("property", "AutoScorer runs as root", "as another user"),
     "zh": ("性质", "AutoScorer 以 root 运行", "以其他用户运行"),
@@ -230,6 +235,22 @@ def docker_isolation(language: str) -> str:
     return table(_DOCKER_COLUMNS[language], rows)
 
 
+def scorer_isolation(language: str) -> str:
+    """What holds against a scorer in a process apart, where everything and where nothing can be made."""
+    walls = (*child.KINDS, child.FILES, child.CAPABILITIES, child.SECCOMP)
+    dropped = (child.CAPABILITIES, child.SECCOMP)
+    full = child.isolation(dict.fromkeys(walls), {"memory": "cgroup", "pids": "cgroup"})
+    bare = child.isolation({wall: None if wall in dropped else "" for wall in walls}, {"memory": "polled"})
+    yes, no = _WORDS[language][:2]
+    plain = {name.partition(" (polled)")[0]: name for name in bare["enforced"]}
+    rows = []
+    for name in (*full["enforced"], *full["not_enforced"]):
+        other = plain.get(name.partition(" (")[0])
+        held = yes if other == name else other.rpartition("(")[2].rstrip(")") if other else no
+        rows.append((name, yes if name in full["enforced"] else no, held))
+    return table(_SCORER_WALL_COLUMNS[language], iter(rows))
+
+
 def layers() -> str:
     """The order of imports that import-linter enforces, highest first."""
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
@@ -239,7 +260,7 @@ def layers() -> str:
     return "\n".join(["```text", *names, "```"])
 
 
-_BY_LANGUAGE = (codes, settings, scorers, isolation, docker_isolation)
+_BY_LANGUAGE = (codes, settings, scorers, isolation, docker_isolation, scorer_isolation)
 BLOCKS: Mapping[str, Callable[[], str]] = {
     **{make.__name__.replace("_", "-"): partial(make, "en") for make in _BY_LANGUAGE},
     **{f"{make.__name__.replace('_', '-')}-zh": partial(make, "zh") for make in _BY_LANGUAGE},

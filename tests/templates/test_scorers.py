@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from autoscorer.templates.scorers import task_names, write_scorer
+from autoscorer.testing import contracts_for
 from autoscorer.utils.errors import AutoscorerError
 from tests.cli import call, environment
+from tests.testing.mutants import Sound
 
 
 def refused(name: str, task: str, folder: Path) -> str:
@@ -34,7 +36,7 @@ def run_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_there_is_a_scorer_for_each_task_that_init_knows() -> None:
-    assert task_names() == ["classification", "detection", "regression"]
+    assert set(task_names()) >= {"classification", "detection", "regression"}
 
 
 @pytest.mark.slow
@@ -44,7 +46,8 @@ def test_what_is_written_keeps_every_contract_as_it_stands(tmp_path: Path) -> No
         assert (scorer.name, test.name) == (f"new_{task}.py", f"test_new_{task}.py")
     done = run_in(tmp_path, "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout
-    assert "42 passed" in done.stdout  # 3 tasks, 14 contracts; none skipped
+    assert f"{len(contracts_for(Sound())) * len(task_names())} passed" in done.stdout
+    assert "skipped" not in done.stdout
 
 
 @pytest.mark.parametrize("task", task_names())
@@ -98,7 +101,7 @@ def test_a_name_that_cannot_be_a_module_of_its_own_is_refused(name: str, why: st
 
 @pytest.mark.parametrize("task", ["", ".", "..", "../scorers/regression", "clasification"])
 def test_a_task_is_a_known_name_and_never_a_path(task: str, tmp_path: Path) -> None:
-    assert "Known: classification, detection, regression" in refused("mine", task, tmp_path / "new")
+    assert "Known: classification, " in refused("mine", task, tmp_path / "new")
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
@@ -123,4 +126,4 @@ def test_the_command_refuses_the_name_of_a_scorer_that_is_there(tmp_path: Path) 
 def test_the_command_knows_its_tasks(tmp_path: Path) -> None:
     called = call("scorers", "new", "mine", "--task", "poetry", "--dir", tmp_path)
     assert called.exit_code == 2
-    assert "known: classification, detection, regression" in called.stderr
+    assert "known: classification, " in called.stderr

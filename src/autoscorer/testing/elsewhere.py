@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -41,14 +40,14 @@ def score_elsewhere(trial: Trial, *, hash_seed: int, at_home: bool = True) -> An
 
 def _score_elsewhere(trial: Trial, hash_seed: int, *, at_home: bool) -> Answer:
     if trial.entry.instance is not None:
-        return _score_in_program(trial, _environment(hash_seed, at_home=at_home), at_home=at_home)
+        return _score_in_program(trial, hash_seed, at_home=at_home)
     if trial.other_host is None:
         raise DoesNotApplyError("there is no other process to score in")
     with trial.other_host() as host:
         return run_afresh(host, trial.entry, trial.case).answer
 
 
-def _score_in_program(trial: Trial, environment: Mapping[str, str], *, at_home: bool) -> Answer:
+def _score_in_program(trial: Trial, hash_seed: int, *, at_home: bool) -> Answer:
     scorer_class = type(trial.entry.instance)
     if scorer_class.__module__ == "__main__" or "<locals>" in scorer_class.__qualname__:
         name = scorer_class.__qualname__
@@ -62,13 +61,12 @@ def _score_in_program(trial: Trial, environment: Mapping[str, str], *, at_home: 
         }
         try:
             done = subprocess.run(
-                [sys.executable, "-m", __name__],
+                [*_environment(hash_seed, at_home=at_home), sys.executable, "-m", __name__],
                 input=json.dumps(request),
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT_S,
                 cwd=None if at_home else folder,
-                env=environment,
                 check=False,
             )
         except subprocess.TimeoutExpired:
@@ -76,11 +74,11 @@ def _score_in_program(trial: Trial, environment: Mapping[str, str], *, at_home: 
     return _parsed(done)
 
 
-def _environment(hash_seed: int, *, at_home: bool) -> dict[str, str]:
-    """Ours or none; and what an interpreter needs to import what this one can."""
+def _environment(hash_seed: int, *, at_home: bool) -> list[str]:
+    """The words before the program: our environment or none, and what it needs to import what we can."""
     path = ":".join(str(Path(entry).resolve()) for entry in sys.path)
-    needed = {"PYTHONPATH": path, "PYTHONHASHSEED": str(hash_seed)}
-    return {**os.environ, **needed} if at_home else {"TZ": FOREIGN_TIME_ZONE, **needed}
+    changed = () if at_home else ("-i", f"TZ={FOREIGN_TIME_ZONE}")
+    return ["env", *changed, f"PYTHONPATH={path}", f"PYTHONHASHSEED={hash_seed}"]
 
 
 def _parsed(done: subprocess.CompletedProcess[str]) -> Answer:

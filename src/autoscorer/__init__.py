@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from autoscorer.reports.audience import participant_view
     from autoscorer.runtime import run, run_pipeline, score
     from autoscorer.schemas.job import JobSpec
     from autoscorer.schemas.result import Artifact, Result
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from autoscorer.utils.logger import JobLogger
 
 _HOMES = {
+    "reports.audience": ("participant_view",),
     "runtime": ("run", "run_pipeline", "score"),
     "schemas.job": ("JobSpec",),
     "schemas.result": ("Artifact", "Result"),
@@ -50,6 +52,7 @@ __all__ = [
     "__version__",
     "get_scorer",
     "make_error",
+    "participant_view",
     "register",
     "registry",
     "run",

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Strict
 
-from autoscorer import __version__
+from autoscorer import __version__, staging
 from autoscorer.claims import Claim
 from autoscorer.executor.base import AttemptPlan, RunOutcome
 from autoscorer.harvest import Harvest
 from autoscorer.schemas.envelope import Warning_, iso_now
-from autoscorer.schemas.job import JobSpec
+from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import FiniteFloat, Result, canonical_json
 from autoscorer.scorers.handover import FOLDER, take_artifacts
 from autoscorer.utils.artifacts import clear_name, open_regular, write_json
@@ -28,6 +28,7 @@ from autoscorer.workspace import Workspace
 NOT_RUN = {"isolation": "none: nothing was run", "image_digest": "none"}
 RUN_INFO, INSPECT = "run_info.json", "inspect.json"
 MAX_RUN_INFO_BYTES = 2**20
+MAX_RESULT_BYTES = 2**26
 # What a later `score` says of the run whose output it scores; all else it finds out itself.
 ADOPTED = ("backend", "isolation", "image_digest")
 
@@ -107,6 +108,26 @@ def publish_result(result: Result, output_dir: Path) -> None:
     """Write `result.json`; the artifacts it lists are there already."""
     clear_name(output_dir / "result.json")
     write_json(output_dir / "result.json", result.to_json())
+
+
+def read_result(workspace: Workspace) -> Result:
+    """The result that stands in the workspace's output, be it a score or a failure.
+
+    Raises CONFIG_VALIDATION_ERROR (workspace) when there is none, or none as we write it.
+    """
+    try:
+        output_dir = staging.output_dir(workspace, workspace.load_spec())
+    except AutoscorerError:
+        output_dir = workspace.root / "output"  # where the failure of a faulty `meta.json` is written
+    try:
+        descriptor = open_regular(output_dir / "result.json", follow_links=False)
+        with os.fdopen(descriptor, "rb") as file:
+            return Result.model_validate_json(file.read(MAX_RESULT_BYTES))
+    except (OSError, ValueError) as exc:
+        missing = isinstance(exc, FileNotFoundError)
+        what = "is not there" if missing else "is no result as AutoScorer writes it"
+        fault = SpecFault("result.json", what, "`autoscorer score` writes it")
+        raise spec_error([fault], cause="workspace") from exc
 
 
 def failure(error: AutoscorerError, facts: JobFacts) -> Result:

@@ -90,6 +90,7 @@ class Settings:
     security_opts: tuple[str, ...]  # those in effect: a weakening one only with the operator's word
     allow_weaker_security: bool
     allow_truth_in_input: bool
+    show_truth_to_participants: bool
     workspace_root: Path | None
     scorers_dir: Path | None
     data_dir: Path

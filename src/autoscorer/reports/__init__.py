@@ -1,0 +1,1 @@
+"""Pictures and views made from a result."""

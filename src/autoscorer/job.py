@@ -63,6 +63,7 @@ class JobContext:
     holder: Holder = field(default_factory=Holder)
     conclude: Conclude = _as_it_is
     attempts: int = MAX_ATTEMPTS
+    plots: bool = False
 
 
 @dataclass

@@ -15,6 +15,7 @@ from autoscorer.executor.failures import verdict
 from autoscorer.harvest import Harvest, harvest
 from autoscorer.job import JobContext, JobUnderWay, under_way
 from autoscorer.records import JobFacts
+from autoscorer.reports.pictures import NOT_DRAWN, add_pictures
 from autoscorer.scheduler import may_try_again, resolve_limits
 from autoscorer.schemas.envelope import Warning_
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
@@ -212,13 +213,17 @@ def _score(
     with job.stage("score"):
         provenance, cache = job.facts.provenance, job.context.cache
         result = evaluate(job.context.catalog, entry, view, chosen, provenance, cache=cache)
+    result = records.publish_artifacts(result, view.root / "output", job.claim.desk)
+    if job.context.plots:
+        with job.stage("plots"):
+            result, doubts = add_pictures(result, job.claim.desk)
+        job.facts.warnings += [Warning_(code=NOT_DRAWN, message=doubt) for doubt in doubts]
     result = result.model_copy(
         update={
             "timing": job.facts.timing | result.timing,
             "resources": job.facts.resources | result.resources,
         }
     )
-    result = records.publish_artifacts(result, view.root / "output", job.claim.desk)
     prepared, artifacts = job.claim.desk / FOLDER, job.output_dir / FOLDER
     job.claim.remove(artifacts)
     if prepared.exists():

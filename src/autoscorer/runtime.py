@@ -6,11 +6,13 @@ import importlib
 import pkgutil
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoscorer import executor
+from autoscorer.reports.pictures import NOT_DRAWN, add_pictures, check_can_draw
 from autoscorer.schemas.job import SpecFault, spec_error
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.catalog import Catalog
@@ -118,9 +120,16 @@ def job_context(
     on_stage: Callable[[str], None] = lambda _stage: None,
     stop: StopSignal = lambda: None,
     keep_attempt: bool = False,
+    plots: bool = False,
 ) -> JobContext:
-    """What `pipeline` needs to work on a job."""
+    """What `pipeline` needs to work on a job.
+
+    Raises RESOURCE_UNAVAILABLE for ``plots`` without the extra of that name.
+    """
     from autoscorer.job import JobContext
+
+    if plots:
+        check_can_draw()
 
     return JobContext(
         settings=settings,
@@ -130,6 +139,7 @@ def job_context(
         on_stage=on_stage,
         stop=stop,
         keep_attempt=keep_attempt,
+        plots=plots,
     )
 
 
@@ -141,6 +151,7 @@ def score(
     scorer: str | None = None,
     params: Mapping[str, Any] | None = None,
     cache: bool = True,
+    plots: bool = False,
     config: Config | None = None,
 ) -> Result:
     """Score a workspace's `output/`, or one predictions file against one reference file.
@@ -148,6 +159,7 @@ def score(
     ``score("examples/classification")`` writes `output/result.json`;
     ``score(reference="gt.csv", predictions="pred.csv", scorer="classification_f1")`` writes nothing.
     A result that is known is not computed again (``versioning["cached"]``); with ``cache=False`` it is.
+    ``plots`` adds pictures to a workspace's artifacts (needs the extra of that name).
     Raises AutoscorerError; its ``code`` and ``blame`` say what was wrong and whose fault it is.
     """
     settings = (config or Config()).settings
@@ -158,10 +170,12 @@ def score(
         from autoscorer import pipeline
 
         with open_catalog(settings) as catalog:
-            context = job_context(settings, catalog, cache=results)
+            context = job_context(settings, catalog, cache=results, plots=plots)
             return pipeline.score(context, workspace, scorer_name=scorer, params=params).result
     if reference is None or predictions is None or scorer is None:
         raise ValueError("without a workspace, reference, predictions and scorer are needed")
+    if plots:
+        raise ValueError("pictures are put into a workspace's output, and there is no workspace")
     with open_catalog(settings) as catalog:
         return score_files(catalog, Path(reference), Path(predictions), scorer, params=params, cache=results)
 
@@ -191,15 +205,21 @@ def run_pipeline(
     backend: str = "auto",
     isolation: Isolation = "hardened",
     cache: bool = True,
+    plots: bool = False,
     config: Config | None = None,
 ) -> Result:
-    """Run a workspace's container, then score its predictions. Raises AutoscorerError."""
+    """Run a workspace's container, then score its predictions; ``plots`` adds pictures.
+
+    Raises AutoscorerError.
+    """
     from autoscorer import pipeline
 
     settings = (config or Config()).settings
     with open_catalog(settings) as catalog:
         results = _logged_cache(settings, is_wanted=cache)
-        context = job_context(settings, catalog, cache=results, backend=backend, isolation=isolation)
+        context = job_context(
+            settings, catalog, cache=results, backend=backend, isolation=isolation, plots=plots
+        )
         return pipeline.run_then_score(context, workspace).result
 
 
@@ -212,16 +232,27 @@ def score_files(
     params: Mapping[str, Any] | None = None,
     output: Path | None = None,
     cache: ResultCache | None = None,
+    plots: bool = False,
 ) -> Result:
     """Score one file against another; with ``output`` its result and artifacts are written there.
 
-    Raises AutoscorerError.
+    ``plots`` adds pictures to them. Raises AutoscorerError.
     """
+    if plots:
+        check_can_draw()
     with catalog.held(scorer_name) as entry:
         if output is not None:
             _make_output(output)
         given = params or {}
-        return _score_files(catalog, entry, reference, predictions, params=given, output=output, cache=cache)
+        result = _score_files(
+            catalog, entry, reference, predictions, params=given, output=output, cache=cache
+        )
+    if output is not None:
+        from autoscorer import records
+
+        result = _with_pictures(result, output) if plots else result
+        records.publish_result(result, output)
+    return result
 
 
 def _score_files(
@@ -234,6 +265,7 @@ def _score_files(
     output: Path | None,
     cache: ResultCache | None,
 ) -> Result:
+    """The result; its artifacts are in ``output``, if there is one."""
     root = Path(tempfile.mkdtemp(prefix="autoscorer-"))
     try:
         with files_view(entry.card, reference, predictions, root) as view:
@@ -243,11 +275,20 @@ def _score_files(
             return result.model_copy(update={"artifacts": {}})
         from autoscorer import records
 
-        result = records.publish_artifacts(result, root / "output", output)
-        records.publish_result(result, output)
-        return result
+        return records.publish_artifacts(result, root / "output", output)
     finally:
         shutil.rmtree(root)
+
+
+def _with_pictures(result: Result, output: Path) -> Result:
+    from autoscorer.utils.logger import log_event
+
+    started = time.perf_counter()
+    drawn, doubts = add_pictures(result, output)
+    for doubt in doubts:
+        log_event("WARNING", NOT_DRAWN.lower(), message=doubt)
+    timing = {**result.timing, "plots_seconds": round(time.perf_counter() - started, 6)}
+    return drawn.model_copy(update={"timing": timing})
 
 
 def _make_output(output: Path) -> None:

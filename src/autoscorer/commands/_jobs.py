@@ -25,6 +25,7 @@ def make_context(
     backend: str = "auto",
     isolation: str = "hardened",
     keep: bool = False,
+    plots: bool = False,
 ) -> JobContext:
     """The job's context from a command's options; usage errors for names that are not known."""
     from autoscorer import runtime
@@ -40,6 +41,7 @@ def make_context(
         on_stage=frame.on_stage,
         stop=frame.stop,
         keep_attempt=keep,
+        plots=plots,
     )
 
 

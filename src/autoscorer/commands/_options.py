@@ -25,6 +25,9 @@ KeepOption = Annotated[bool, typer.Option("--keep", help="Keep the attempt's fol
 IsolateOption = Annotated[
     bool, typer.Option("--isolate", help="Score in a confined process apart, the built-in scorers too.")
 ]
+PlotsOption = Annotated[
+    bool, typer.Option("--plots", help="Draw pictures of the result, too (needs the extra `plots`).")
+]
 NoCacheOption = Annotated[
     bool, typer.Option("--no-cache", help="Compute the score even if it is known, and do not keep it.")
 ]

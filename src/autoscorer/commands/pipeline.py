@@ -13,6 +13,7 @@ from autoscorer.commands._options import (
     JsonOption,
     KeepOption,
     NoCacheOption,
+    PlotsOption,
     WorkspaceArgument,
 )
 
@@ -26,6 +27,7 @@ def command(
     isolate: IsolateOption = False,
     keep: KeepOption = False,
     no_cache: NoCacheOption = False,
+    plots: PlotsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a workspace's program isolated, then score its predictions."""
@@ -34,7 +36,7 @@ def command(
         from autoscorer import pipeline
 
         frame.isolate, frame.use_cache = isolate, not no_cache
-        job = make_context(frame, backend=backend, isolation=isolation, keep=keep)
+        job = make_context(frame, backend=backend, isolation=isolation, keep=keep, plots=plots)
         return scored_answer(pipeline.run_then_score(job, workspace))
 
     execute(context, work, as_json=as_json)

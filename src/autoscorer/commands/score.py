@@ -9,7 +9,7 @@ import typer
 
 from autoscorer.commands._frame import Answer, Frame, execute, parse_params, usage_error
 from autoscorer.commands._jobs import make_context, result_answer, scored_answer
-from autoscorer.commands._options import IsolateOption, JsonOption, KeepOption, NoCacheOption
+from autoscorer.commands._options import IsolateOption, JsonOption, KeepOption, NoCacheOption, PlotsOption
 
 
 def command(
@@ -36,6 +36,7 @@ def command(
     isolate: IsolateOption = False,
     keep: KeepOption = False,
     no_cache: NoCacheOption = False,
+    plots: PlotsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare predictions with the truth and write the result."""
@@ -44,6 +45,8 @@ def command(
         usage_error("give a WORKSPACE, or --reference, --predictions and --scorer")
     if workspace is not None and (reference or predictions or output):
         usage_error("--reference, --predictions and --output go without a WORKSPACE")
+    if plots and workspace is None and not output:
+        usage_error("--plots needs a place for the pictures: --output DIR")
 
     def work(frame: Frame) -> Answer:
         frame.isolate, frame.use_cache = isolate, not no_cache
@@ -54,7 +57,7 @@ def command(
     def _workspace(frame: Frame, path: str) -> Answer:
         from autoscorer import pipeline
 
-        job = make_context(frame, keep=keep)
+        job = make_context(frame, keep=keep, plots=plots)
         return scored_answer(pipeline.score(job, path, scorer_name=scorer, params=chosen))
 
     def _files(frame: Frame) -> Answer:
@@ -68,6 +71,7 @@ def command(
             params=chosen,
             output=Path(output) if output else None,
             cache=frame.cache,
+            plots=plots,
         )
         return result_answer(result, str(Path(output) / "result.json") if output else "")
 

@@ -71,6 +71,14 @@ def _missing_engine() -> str | None:
 _MISSING = {"sandbox": _missing_sandbox, "docker": _missing_engine, "postgres": missing_postgres}
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_data_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is shared by many tests keeps nothing with the user either."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATA_DIR", str(tmp_path_factory.mktemp("shared-data")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_data_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds what another one has kept, nor leaves anything with the user."""

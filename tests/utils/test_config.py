@@ -400,8 +400,9 @@ def test_reading_the_configuration_loads_no_heavy_library() -> None:
 
 def test_no_other_module_reads_the_environment() -> None:
     package = ROOT / "src" / "autoscorer"
-    # This one is run inside the sandbox, as a program, to see what of an environment gets there.
-    programs = {"confine/probe_program.py"}
+    # One is run inside the sandbox, as a program, to see what of an environment gets there; the other
+    # hands ours on to a process, to see whether a scorer depends on it.
+    programs = {"confine/probe_program.py", "testing/elsewhere.py"}
     readers = [
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")

@@ -197,6 +197,40 @@ os._exit(0)
         "SCORER_BAD_RESULT",
     ),
     forged(
+        "forges parameters that are no JSON",
+        """
+tell(b'{"result": %s, "params": {"a": NaN}}' % json.dumps(good().to_json()).encode())
+os._exit(0)
+""",
+        "SCORER_BAD_RESULT",
+    ),
+    forged(
+        "forges text that is no Unicode",
+        """
+tell(json.dumps({"result": good().to_json(), "params": {"a": "\\ud800"}}).encode())
+os._exit(0)
+""",
+        "SCORER_BAD_RESULT",
+    ),
+    forged(
+        "forges deep parameters",
+        """
+deep = b"[" * 900 + b"]" * 900
+tell(b'{"result": %s, "params": {"a": %s}}' % (json.dumps(good().to_json()).encode(), deep))
+os._exit(0)
+""",
+        "SCORER_BAD_RESULT",
+    ),
+    forged(
+        "forges wrong metrics of long names",
+        """
+bad = {**good().to_json(), "metrics": {"m" * 10**5 + str(n): "x" for n in range(30)}}
+tell(json.dumps({"result": bad, "params": {}}).encode())
+os._exit(0)
+""",
+        "SCORER_BAD_RESULT",
+    ),
+    forged(
         "forges two answers",
         """
 tell(json.dumps({"result": good().to_json(), "params": {}}).encode())

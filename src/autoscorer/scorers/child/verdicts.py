@@ -31,7 +31,10 @@ OWN_ERRORS = {
 CAUSES = ("prediction", "reference")
 MAX_MESSAGE_CHARS = 4000
 MAX_DETAILS_CHARS = 16_384
+MAX_FAULT_CHARS = 300
+MAX_DEPTH = 64
 MAX_CARDS = 100
+MAX_CARDS_CHARS = 2**20
 
 
 def judge(ended: Ended, *, name: str, time_limit_s: float, memory_bytes: int) -> dict[str, Any]:
@@ -71,7 +74,8 @@ def result_of(answer: Mapping[str, Any], name: str) -> Result:
     try:
         return Result.model_validate(answer.get("result"))
     except ValidationError as exc:
-        faults = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors()[:20]]
+        told = (f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors()[:20])
+        faults = [_shortened(text)[:MAX_FAULT_CHARS] for text in told]
         raise _bad(name, "; ".join(faults[:5])[:500], {"faults": faults}) from exc
 
 
@@ -87,8 +91,8 @@ def cards_of(answer: Mapping[str, Any], name: str, *, sha256: str, origin: str) 
     """The cards in an answer, with the ``sha256`` and ``origin`` we know. Raises SCORER_NOT_FOUND."""
     given = answer.get("cards")
     try:
-        if not isinstance(given, list) or len(given) > MAX_CARDS:
-            raise ValueError("no list of cards")
+        if not isinstance(given, list) or len(given) > MAX_CARDS or len(json.dumps(given)) > MAX_CARDS_CHARS:
+            raise ValueError("no list of cards of a decent size")
         return [
             ScorerCard.model_validate({**dict(card), "sha256": sha256, "origin": origin}) for card in given
         ]
@@ -102,13 +106,30 @@ def unloadable(message: str, details: Mapping[str, Any] | None = None) -> Autosc
 
 
 def _read(content: bytes, name: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer's JSON: such that whoever writes it down again can."""
     try:
-        answer = json.loads(content)
+        answer = json.loads(content, parse_constant=_refuse_constant)
+        if not isinstance(answer, dict) or _is_deeper(answer, MAX_DEPTH):
+            raise ValueError("no flat object")
+        json.dumps(answer, ensure_ascii=False).encode()  # text that is no Unicode cannot be stored
     except (ValueError, RecursionError) as exc:
-        raise _bad(name, "its answer is no JSON", more) from exc
-    if not isinstance(answer, dict):
-        raise _bad(name, "its answer is no JSON object", more)
+        raise _bad(name, "its answer is no plain JSON object", more) from exc
     return answer
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and mappings stand in each other more than ``levels`` deep."""
+    layer = [value]
+    for _ in range(levels):
+        inner = (each.values() if isinstance(each, dict) else each for each in layer)
+        layer = [each for values in inner for each in values if isinstance(each, dict | list)]
+        if not layer:
+            return False
+    return True
 
 
 def _told_error(told: Any, name: str, more: Mapping[str, Any]) -> AutoscorerError:
@@ -131,11 +152,8 @@ def _shortened(text: str) -> str:
 
 
 def _bounded(details: dict[str, Any]) -> dict[str, Any]:
-    try:
-        size = len(json.dumps(details))
-    except RecursionError:
-        size = MAX_DETAILS_CHARS + 1
-    return details if size <= MAX_DETAILS_CHARS else {"left_out": "the details were too large"}
+    small = len(json.dumps(details)) <= MAX_DETAILS_CHARS
+    return details if small else {"left_out": "the details were too large"}
 
 
 def _bad(name: str, why: str, more: Mapping[str, Any]) -> AutoscorerError:

@@ -24,7 +24,7 @@ TRIES: tuple[list[str], ...] = (
     ["--iptables=false", "--ip6tables=false", "--bridge=none"],
     ["--storage-driver=vfs"],
 )
-START_S, STOP_S = 30, 60
+START_S, STOP_S = 60, 60
 
 
 class Missing(Exception):  # noqa: N818 - nothing has gone wrong

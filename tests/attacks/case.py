@@ -119,7 +119,7 @@ class Attack:
     blame: str = "participant"
     image: str = PYTHON
     goal: int = 0
-    time_limit_s: int = 20
+    time_limit_s: int = 60
     resources: Mapping[str, Any] = field(default_factory=dict)
     container: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)

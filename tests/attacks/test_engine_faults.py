@@ -216,7 +216,7 @@ def _run_in(pool: ThreadPoolExecutor, arena: Arena, workspace: Path) -> Future[C
     def started() -> bool:
         return any(row["State"] == "running" for row in containers_of(arena.engine, job_id))
 
-    assert eventually(started, within_s=20), running.done() and running.result()
+    assert eventually(started, within_s=60), running.done() and running.result()
     return running
 
 

@@ -151,7 +151,7 @@ def test_a_living_supervisors_job_is_left_alone(arena: Arena, record: Record) ->
     record.tried(GROUP, "clean while another job runs", expected=(None,))
     workspace = arena.workspace(replace(JOB, program="sleep 2; echo x > output/pred.csv"))
     supervisor = supervise(arena, workspace, "none")
-    assert eventually(lambda: bool(containers_of(arena.engine, job_id_of(workspace))), within_s=20)
+    assert eventually(lambda: bool(containers_of(arena.engine, job_id_of(workspace))), within_s=60)
     remove(arena, by_clean=True)
     assert supervisor.wait(30) == 0
     assert (workspace / "output" / "pred.csv").read_text() == "x\n"

@@ -59,7 +59,7 @@ def test_the_second_job_on_a_workspace_is_told_that_it_is_busy(arena: Arena, rec
     workspace = arena.workspace(says("first"), job_id="busy-1")
     with ThreadPoolExecutor() as pool:
         first = pool.submit(arena.run, says("first"), workspace=workspace)
-        assert eventually(lambda: bool(containers_of(arena.engine, "busy-1")), within_s=20)
+        assert eventually(lambda: bool(containers_of(arena.engine, "busy-1")), within_s=60)
         second = arena.run(says("second"), workspace=workspace)
         assert first.result().code is None
     assert second.code == "WORKSPACE_BUSY"

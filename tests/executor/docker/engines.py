@@ -117,7 +117,7 @@ def silent_engine(path: Path, *, drip: bytes = b"") -> Iterator[None]:
             channel.close()
 
 
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition never came true"

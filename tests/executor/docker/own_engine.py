@@ -45,7 +45,7 @@ class OwnEngine:
                 stderr=log,
                 start_new_session=True,
             )
-        assert eventually(self.answers, within_s=30), (self._folder / "log").read_text()[-2000:]
+        assert eventually(self.answers, within_s=90), (self._folder / "log").read_text()[-2000:]
 
     def answers(self) -> bool:
         return self.docker("version", check=False).returncode == 0
@@ -58,7 +58,7 @@ class OwnEngine:
         """Signal it and wait for its end: SIGTERM ends its containers, SIGKILL leaves them."""
         assert self._process is not None
         self._process.send_signal(number)
-        self._process.wait(30)
+        self._process.wait(90)
 
     def freeze(self) -> None:
         """It still accepts connections and answers no more."""
@@ -73,8 +73,8 @@ class OwnEngine:
             for name in self.docker("ps", "-aq", check=False).stdout.decode().split():
                 self.docker("rm", "-f", name, check=False)
             self._process.terminate()
-            self._process.wait(30)
-        assert eventually(lambda: not self.leftovers(), within_s=10), self.leftovers()
+            self._process.wait(90)
+        assert eventually(lambda: not self.leftovers(), within_s=60), self.leftovers()
 
     def leftovers(self) -> list[int]:
         """Processes that name this engine's folder: its containerd and its containers' shims."""
@@ -92,7 +92,7 @@ class OwnEngine:
         self, *arguments: str, given: bytes | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[bytes]:
         command = ["docker", "-H", self.host, *arguments]
-        return subprocess.run(command, input=given, capture_output=True, check=check, timeout=30)
+        return subprocess.run(command, input=given, capture_output=True, check=check, timeout=90)
 
     def _signal(self, number: int) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscorer.claims import Claim, FencedError, Holder, claim
+from autoscorer.claims import Claim, FencedError, Holder, claim, clear_attempt
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Workspace
 
@@ -154,6 +154,23 @@ def test_what_a_dead_holder_left_is_removed_and_a_former_output_kept(workspace: 
         }
         assert left == {"2/previous_output/pred.csv"}
         assert not attempt.root.exists()
+
+
+def test_who_knows_that_a_holder_is_dead_clears_its_attempt_and_desk_and_no_others(
+    workspace: Workspace,
+) -> None:
+    with claim(workspace) as living:
+        dead = workspace.new_attempt(".desk-0123456789abcdef")
+        desk = workspace.attempts_dir / dead.owner()
+        (desk / "former").mkdir(parents=True)
+        (desk / "former" / "pred.csv").write_text("former")
+        clear_attempt(dead)
+        there = {path.name for path in workspace.attempts_dir.iterdir()}
+        assert there == {living.desk.name, "2"}
+        assert (workspace.attempts_dir / "2" / "previous_output" / "pred.csv").read_text() == "former"
+        for owner in ("../../input", ".desk-/../../../input", ""):
+            clear_attempt(workspace.new_attempt(owner))
+        assert (workspace.root / "input").is_dir()
 
 
 def test_an_attempt_that_was_kept_to_be_looked_at_stays(workspace: Workspace) -> None:

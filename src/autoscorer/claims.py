@@ -139,6 +139,15 @@ def claim(workspace: Workspace, holder: Holder | None = None) -> Iterator[Claim]
         os.close(descriptor)
 
 
+def clear_attempt(attempt: Attempt) -> None:
+    """Remove an attempt whose process is known to be dead, and its holder's desk; a former output is kept."""
+    owner = attempt.owner()
+    if owner.startswith(_DESK) and "/" not in owner:
+        with suppress(OSError):  # gone already, or whoever holds the workspace by now removes it as well
+            _clear_desk(attempt.workspace, attempt.workspace.attempts_dir / owner)
+    attempt.discard()
+
+
 def _acquire(root: Path, holder: Holder) -> int:
     """The locked descriptor of the lock file that stands at its name."""
     while True:

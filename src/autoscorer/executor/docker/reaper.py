@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autoscorer import claims
 from autoscorer.executor.base import IsAlive, Reaped
 from autoscorer.executor.docker.client import Engine, engine_errors
 from autoscorer.executor.docker.containers import REMOVE_TRIES, remove_container
@@ -109,7 +110,7 @@ def clear_attempt(folder: Path, *, whole: bool) -> Iterator[Reaped]:
         if take_away(folder / "out", folder / IMAGE_NAME):
             yield Reaped(kind="mount", name=f"{folder.name}/out")
         if whole and folder.is_dir():
-            Attempt(Workspace(folder.parent.parent), int(folder.name)).discard()
+            claims.clear_attempt(Attempt(Workspace(folder.parent.parent), int(folder.name)))
             yield Reaped(kind="folder", name=f"{_ATTEMPTS}/{folder.name}")
 
 

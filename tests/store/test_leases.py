@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from autoscorer.store.leases import Interruption, LeaseKeeper, holding, lease_of
+from autoscorer.store.leases import Interruption, LeaseKeeper, holding, is_over, lease_of
 from autoscorer.store.memory_store import MemoryStore
 from autoscorer.store.records import Hold, Lease
 from autoscorer.utils.errors import AutoscorerError
@@ -126,6 +126,26 @@ def test_holding_keeps_a_lease_in_the_background_and_ends_with_its_block() -> No
         assert keeper.stop() is None
         assert any(job.task_id in thread.name for thread in threading.enumerate())
     assert not any(job.task_id in thread.name for thread in threading.enumerate())
+
+
+def test_a_lease_that_was_written_down_can_be_asked_about(held: Held) -> None:
+    written = str(held.lease)
+    assert Lease.parse(written) == held.lease
+    assert not is_over(held.store.work, written)
+    held.clock.forward(30)
+    assert not is_over(held.store.work, written)  # nobody has been given the job yet
+    held.store.work.lapse(held.lease.task_id)
+    assert is_over(held.store.work, written)
+
+
+@pytest.mark.parametrize("text", ["", "x", "a/b", "a/b/c", "a/-1/c", "a/²/c", "nothing/1/w"])
+def test_what_is_no_lease_is_over(held: Held, text: str) -> None:
+    assert is_over(held.store.work, text)
+
+
+def test_a_workers_name_may_hold_anything() -> None:
+    lease = Lease(task_id="t", attempt=2, worker="host/7:boot/4711")
+    assert Lease.parse(str(lease)) == lease
 
 
 def test_a_job_nobody_holds_has_no_lease() -> None:

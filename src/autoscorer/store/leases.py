@@ -32,6 +32,12 @@ def lease_of(job: Job) -> Lease:
     return Lease(task_id=job.task_id, attempt=job.attempt, worker=job.worker)
 
 
+def is_over(work: Work, text: str) -> bool:
+    """Whether the lease that was written down as ``text`` has ended; what is no lease never began."""
+    lease = Lease.parse(text)
+    return lease is None or not work.look(lease).held
+
+
 class LeaseKeeper:
     """When to beat, when to look, when to give up. `step` acts; `stop` only answers and never waits.
 

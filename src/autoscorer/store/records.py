@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from autoscorer.store.clock import Deadline
 from autoscorer.store.transitions import JobState
@@ -96,11 +96,25 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The right to work on a job: valid while the job is leased and its attempt is still this one."""
+    """The right to work on a job: valid while the job is leased and its attempt is still this one.
+
+    As text it can be left where the work is done, for others to ask whether it is over.
+    """
 
     task_id: str
     attempt: int
     worker: str
+
+    def __str__(self) -> str:
+        return f"{self.task_id}/{self.attempt}/{self.worker}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """The lease that ``str`` wrote; None for any other text."""
+        match text.split("/", 2):
+            case [task_id, attempt, worker] if attempt.isascii() and attempt.isdecimal():
+                return cls(task_id=task_id, attempt=int(attempt), worker=worker)
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from pathlib import Path
+
+from sqlalchemy import URL, select
 
 from autoscorer.store.clock import Clock, Instant
 from autoscorer.store.migrations import upgrade
@@ -45,6 +47,11 @@ class SqlStore:
 
     def close(self) -> None:
         self._database.close()
+
+
+def open_file(path: Path) -> SqlStore:
+    """The store in a SQLite file, made if it is not there; any path will do."""
+    return open_store(URL.create("sqlite", database=str(path)).render_as_string(hide_password=False))
 
 
 def open_store(url: str) -> SqlStore:

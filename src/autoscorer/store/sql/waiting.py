@@ -23,17 +23,18 @@ def at(now: Instant) -> dict[str, Any]:
 def next_waiting(queues: tuple[str, ...]) -> Select[Any]:
     """The next job of ``queues``. Of each organisation only the first is looked at, however many wait."""
     heads = union_all(*map(_heads, queues)).subquery()
+    others = jobs.alias("others")
+    # Counted for each head by itself: over all at once, SQLite's planner may read every job there is.
     given_out = (
-        select(jobs.c.organisation_id, func.count().label("number"))
-        .where(is_one_of(jobs.c.state, GIVEN_OUT))
-        .group_by(jobs.c.organisation_id)
-        .subquery()
+        select(func.count())
+        .where(is_one_of(others.c.state, GIVEN_OUT), others.c.organisation_id == jobs.c.organisation_id)
+        .correlate(jobs)
+        .scalar_subquery()
     )
     return (
         select(jobs)
         .join(heads, heads.c.seq == jobs.c.seq)
-        .outerjoin(given_out, given_out.c.organisation_id == jobs.c.organisation_id)
-        .order_by(jobs.c.priority.desc(), func.coalesce(given_out.c.number, 0), jobs.c.seq)
+        .order_by(jobs.c.priority.desc(), given_out, jobs.c.seq)
         .limit(1)
     )
 

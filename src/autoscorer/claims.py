@@ -55,6 +55,31 @@ class Holder:
     guard: Callable[[], None] = _nothing
 
 
+@dataclass(kw_only=True)
+class _Signature:
+    """What a holder writes into the lock file, in its own copy of it: who it is, and the last attempt.
+
+    A number is never given twice, so that no two attempts share a folder's name, awake or asleep.
+    """
+
+    descriptor: int
+    pid: str
+    lease: str
+    last_attempt: int
+
+    @classmethod
+    def read(cls, descriptor: int) -> _Signature:
+        """What stands there; empty or nought what does not."""
+        lines = os.pread(descriptor, 1024, 0).decode("ascii", "replace").split("\n")
+        pid, lease, last, *_ = (*(line.strip() for line in lines), "", "", "")
+        number = int(last) if last.isascii() and last.isdecimal() and len(last) < 10 else 0
+        return cls(descriptor=descriptor, pid=pid, lease=lease, last_attempt=number)
+
+    def write(self) -> None:
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, f"{self.pid}\n{self.lease}\n{self.last_attempt}\n".encode(), 0)
+
+
 @dataclass(frozen=True)
 class Claim:
     """A workspace that is held. Every method raises `FencedError` once another has taken it over."""
@@ -62,10 +87,16 @@ class Claim:
     workspace: Workspace
     desk: Path
     guard: Callable[[], None]
+    _signature: _Signature
 
     def new_attempt(self) -> Attempt:
         """A fresh, private folder for one attempt; numbers only grow."""
-        return self.workspace.new_attempt(self.desk.name)
+        there = self.workspace.attempts()
+        self._signature.last_attempt = (
+            max((self._signature.last_attempt, *(attempt.number for attempt in there))) + 1
+        )
+        self._signature.write()
+        return self.workspace.new_attempt(self.desk.name, after=self._signature.last_attempt - 1)
 
     def publish(self, attempt: Attempt, fresh: Path, output_dir: Path) -> None:
         """Make ``fresh`` the workspace's output; the former output moves into ``attempt``."""
@@ -126,17 +157,17 @@ def claim(workspace: Workspace, holder: Holder | None = None) -> Iterator[Claim]
     faults = workspace.structure_faults()
     if faults:
         raise spec_error(faults, cause="workspace")
-    descriptor = _acquire(workspace.root, holder)
+    signature = _acquire(workspace.root, holder)
     try:
-        desk = _make_desk(workspace)
+        held = Claim(workspace, _make_desk(workspace), holder.guard, signature)
         try:
-            _sweep(workspace, desk)
-            yield Claim(workspace, desk, holder.guard)
+            _sweep(held)
+            yield held
         finally:
             with suppress(OSError):
-                remove_tree(desk)
+                remove_tree(held.desk)
     finally:
-        os.close(descriptor)
+        os.close(signature.descriptor)
 
 
 def clear_attempt(attempt: Attempt) -> None:
@@ -144,45 +175,52 @@ def clear_attempt(attempt: Attempt) -> None:
     owner = attempt.owner()
     if owner.startswith(_DESK) and "/" not in owner:
         with suppress(OSError):  # gone already, or whoever holds the workspace by now removes it as well
-            _clear_desk(attempt.workspace, attempt.workspace.attempts_dir / owner)
+            _clear_desk(attempt.workspace.attempts_dir / owner, attempt.workspace.new_attempt)
     attempt.discard()
 
 
-def _acquire(root: Path, holder: Holder) -> int:
-    """The locked descriptor of the lock file that stands at its name."""
+def _acquire(root: Path, holder: Holder) -> _Signature:
+    """Our signature in the locked lock file that stands at its name."""
     while True:
         with _door(root):
             descriptor = _open_lock(root)
             try:
+                former = _Signature.read(descriptor)
                 if _is_free(descriptor):
-                    _sign(descriptor, holder)
-                    return descriptor
-                pid, lease = _read_sign(descriptor)
-                if lease and holder.is_over(lease):
-                    return _take_over(root, holder, descriptor)
+                    return _signed(descriptor, holder, former)
+                if former.lease and holder.is_over(former.lease):
+                    return _take_over(root, holder, former)
             except BaseException:  # clean-up: an interrupt leaves no lock held
                 os.close(descriptor)
                 raise
             os.close(descriptor)
         if not holder.keep_waiting():
-            raise _busy(pid)
+            raise _busy(former.pid)
         time.sleep(POLL_S)
 
 
-def _take_over(root: Path, holder: Holder, former: int) -> int:
+def _signed(descriptor: int, holder: Holder, former: _Signature) -> _Signature:
+    signature = _Signature(
+        descriptor=descriptor, pid=str(os.getpid()), lease=holder.lease, last_attempt=former.last_attempt
+    )
+    signature.write()
+    return signature
+
+
+def _take_over(root: Path, holder: Holder, former: _Signature) -> _Signature:
     """Put a lock file of our own in the place of the one that its holder will not give back."""
     fresh = root / f"{LOCK_NAME}.{secrets.token_hex(8)}"
     descriptor = os.open(fresh, _LOCK_FLAGS | os.O_EXCL, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _sign(descriptor, holder)
+        signature = _signed(descriptor, holder, former)
         fresh.rename(root / LOCK_NAME)
     except BaseException:  # clean-up: what was not put in place is removed
         fresh.unlink(missing_ok=True)
         os.close(descriptor)
         raise
-    os.close(former)
-    return descriptor
+    os.close(former.descriptor)
+    return signature
 
 
 @contextmanager
@@ -224,17 +262,6 @@ def _is_free(descriptor: int) -> bool:
     return True
 
 
-def _sign(descriptor: int, holder: Holder) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n{holder.lease}\n".encode(), 0)
-
-
-def _read_sign(descriptor: int) -> tuple[str, str]:
-    """The holder's process and lease; empty what it did not say."""
-    pid, _, rest = os.pread(descriptor, 512, 0).decode("ascii", "replace").partition("\n")
-    return pid.strip(), rest.partition("\n")[0].strip()
-
-
 def _busy(pid: str) -> AutoscorerError:
     message = f"process {pid or 'unknown'} is working on this workspace"
     return AutoscorerError("WORKSPACE_BUSY", message, {"pid": pid})
@@ -254,23 +281,25 @@ def _make_desk(workspace: Workspace) -> Path:
     return desk
 
 
-def _sweep(workspace: Workspace, own_desk: Path) -> None:
+def _sweep(held: Claim) -> None:
     """Fence every former holder, then remove what it left. An output that it had moved away is kept."""
-    for entry in list(workspace.attempts_dir.iterdir()):
-        if entry != own_desk and entry.name.startswith((_DESK, _GONE)):
+    for entry in list(held.workspace.attempts_dir.iterdir()):
+        if entry != held.desk and entry.name.startswith((_DESK, _GONE)):
             with suppress(OSError):
-                _clear_desk(workspace, entry)
-    for attempt in workspace.attempts():
+                _clear_desk(entry, held.new_attempt)
+    for attempt in held.workspace.attempts():
         owner = attempt.owner()
         # A mount in it belongs to a container, which the backend's reaper knows how to end.
-        if owner and owner != own_desk.name and not attempt.out_dir.is_mount():
+        if owner and owner != held.desk.name and not attempt.out_dir.is_mount():
             with suppress(OSError):
                 attempt.discard()
 
 
-def _clear_desk(workspace: Workspace, desk: Path) -> None:
+def _clear_desk(desk: Path, new_attempt: Callable[[], Attempt]) -> None:
     gone = desk.with_name(f"{_GONE}{secrets.token_hex(8)}")
     desk.rename(gone)
     if os.path.lexists(gone / _FORMER):
-        (gone / _FORMER).rename(workspace.new_attempt(desk.name).previous_output)
+        attempt = new_attempt()
+        (gone / _FORMER).rename(attempt.previous_output)
+        attempt.keep()
     remove_tree(gone)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from autoscorer.harvest import HarvestPolicy
 from autoscorer.records import JobFacts
 from autoscorer.scheduler import MAX_ATTEMPTS
 from autoscorer.schemas.envelope import Warning_
-from autoscorer.schemas.job import JobSpec
+from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.handover import FOLDER
@@ -50,7 +50,8 @@ class JobContext:
 
     ``conclude`` gets the job's end before `result.json` is written, and says what is to be written: None is
     nothing. Where a store keeps results it publishes there, and raises `FencedError` if that is refused.
-    ``attempts`` is how many tries the job has here.
+    ``attempts`` is how many tries the job has here. Without ``may_expose_truth`` a program that could read
+    the truth is not run.
     """
 
     settings: Settings
@@ -64,6 +65,7 @@ class JobContext:
     conclude: Conclude = _as_it_is
     attempts: int = MAX_ATTEMPTS
     plots: bool = False
+    may_expose_truth: bool = True
 
 
 @dataclass
@@ -138,7 +140,10 @@ def under_way(context: JobContext, workspace_path: str | Path, *, stage: str) ->
         job.facts.begin(spec)
         try:
             job.logger.start(spec.model_dump(mode="json", exclude_none=True))
-            job.facts.warnings += exposure_warnings(held.workspace, spec, context.settings, context.catalog)
+            exposed = exposure_warnings(held.workspace, spec, context.settings, context.catalog)
+            if exposed and not context.may_expose_truth and stage == "execution":
+                raise _exposed(exposed)
+            job.facts.warnings += exposed
             yield job
             job.logger.complete(timing=job.facts.timing)
         except FencedError:
@@ -149,6 +154,11 @@ def under_way(context: JobContext, workspace_path: str | Path, *, stage: str) ->
             raise _fail(job, exc) from exc.__cause__
         except BaseException as exc:  # boundary of a job: our own fault must be told, and gets no score
             raise _fail(job, _unexpected(exc, spec.job_id, stage)) from exc
+
+
+def _exposed(warnings: Sequence[Warning_]) -> AutoscorerError:
+    faults = [SpecFault("input/", warning.message, "ALLOW_TRUTH_IN_INPUT: true") for warning in warnings]
+    return spec_error(faults, cause="workspace")
 
 
 def _unexpected(exc: BaseException, job_id: str, stage: str) -> AutoscorerError:

@@ -102,6 +102,7 @@ def plan(
         attempt_dir=attempt.root if attempt else workspace.attempts_dir / "none",
         logs_dir=workspace.logs_dir,
         network=spec.container.network_policy or "none",
+        lease=context.holder.lease,
         hidden=(*workspace.truth_paths(), *([shared_root.resolve()] if shared_root else [])),
     )
 

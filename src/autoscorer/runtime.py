@@ -30,8 +30,12 @@ if TYPE_CHECKING:  # to score one file against another, none of these is needed
     from autoscorer.confine.probes import Diagnosis
     from autoscorer.executor.base import Executor, StopSignal
     from autoscorer.job import JobContext
+    from autoscorer.maintenance.loop import Duty
+    from autoscorer.queues.base import Queue
     from autoscorer.records import JobFacts
     from autoscorer.scheduler import Isolation
+    from autoscorer.store.base import Store
+    from autoscorer.worker import Worker
 
 _SUFFIX = "_executor"
 
@@ -141,6 +145,53 @@ def job_context(
         keep_attempt=keep_attempt,
         plots=plots,
     )
+
+
+def open_store(settings: Settings) -> Store:
+    """Where the service keeps its jobs: DATABASE_URL, else a file in DATA_DIR; its tables up to date.
+
+    Raises CONFIG_VALIDATION_ERROR, STORE_UNAVAILABLE.
+    """
+    from autoscorer.store import opening as store_opening
+
+    return store_opening.open_store(settings.database_url, settings.data_dir)
+
+
+def make_worker(settings: Settings, store: Store, catalog: Catalog, worker_id: str = "") -> Worker:
+    """A worker of this process; ``catalog`` must compute apart (`open_catalog(isolate=True, warm=True)`)."""
+    import os
+    import secrets
+
+    from autoscorer.executor.ownership import this_machine
+    from autoscorer.worker import Worker
+
+    return Worker(
+        settings,
+        store,
+        catalog,
+        worker_id or f"{this_machine()}-{os.getpid()}-{secrets.token_hex(2)}",
+        make_executor=make_executor,
+        cache=_logged_cache(settings, is_wanted=True),
+    )
+
+
+def maintenance_duties(settings: Settings, store: Store, queue: Queue) -> list[Duty]:
+    """What the processes of the service do besides their jobs, for `maintenance.loop.Maintenance`."""
+    from autoscorer.maintenance.leftovers import Leftovers, leftovers_duty
+    from autoscorer.maintenance.reconcile import reconcile_duty
+
+    leftovers = Leftovers(store, settings.data_dir, lambda: _executors_here(settings))
+    return [reconcile_duty(store, queue), leftovers_duty(leftovers)]
+
+
+def _executors_here(settings: Settings) -> list[Executor]:
+    """The backends that may have left something on this machine."""
+    from autoscorer.scheduler import on_a_node
+
+    placed = on_a_node(settings)
+    used_docker = any((settings.data_dir / "attempts").glob("*.json"))
+    names = ["local", "docker"] if used_docker or _engine_answers(placed) else ["local"]
+    return [make_executor(name, settings) for name in names]
 
 
 def score(

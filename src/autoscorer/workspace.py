@@ -110,15 +110,15 @@ class Workspace:
         numbers = [int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 10]
         return [Attempt(self, number) for number in sorted(numbers)]
 
-    def new_attempt(self, owner: str = "") -> Attempt:
-        """A fresh, private folder for one attempt of ``owner``; numbers only grow."""
+    def new_attempt(self, owner: str = "", *, after: int = 0) -> Attempt:
+        """A fresh, private folder for an attempt of ``owner``, numbered above ``after`` and all there."""
         self.attempts_dir.mkdir(exist_ok=True)
         while True:
             there = self.attempts()
             for attempt in there:
                 with suppress(OSError):  # an empty one is what a run that was killed at once has left
                     attempt.root.rmdir()
-            attempt = Attempt(self, max((attempt.number for attempt in there), default=0) + 1)
+            attempt = Attempt(self, max((after, *(attempt.number for attempt in there))) + 1)
             # Another, woken up too late, may make one of this number, or remove ours while it is empty.
             with suppress(FileExistsError, FileNotFoundError):
                 attempt.root.mkdir(mode=0o700)

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 
 # It takes an engine that is killed: tests/attacks/test_engine_faults.py has one.
 ELSEWHERE = {("CONTAINER_WAIT_FAILED", "")}
-# A full disk and a worker that stops: tests/test_worker.py.
+# A full disk and a worker that stops: tests/worker/test_worker.py.
 ELSEWHERE |= {("RESOURCE_UNAVAILABLE", "disk"), ("WORKER_STOPPED", "")}
 # What the store and access say: tests/contracts and tests/access.
 ELSEWHERE |= {(row.code, row.cause) for row in code_table() if row.stage == "api"}

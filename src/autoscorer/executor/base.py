@@ -50,6 +50,7 @@ class AttemptPlan:
     ``attempt_dir`` is ours alone; the program writes into ``attempt_dir/out``. ``input_dir`` and
     ``spec_path`` are shown to it read-only. ``logs_dir`` gets container.log and is not shown to it.
     ``network`` is ``none`` or the name of a network the operator allows.
+    ``lease`` is the right under which it runs, empty for a run by hand.
     ``hidden`` are real paths it must not see wherever they lie: the truth, other workspaces.
     """
 
@@ -64,6 +65,7 @@ class AttemptPlan:
     attempt_dir: Path
     logs_dir: Path
     network: str = "none"
+    lease: str = ""
     hidden: tuple[Path, ...] = ()
 
     @property

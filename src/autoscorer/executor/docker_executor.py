@@ -223,7 +223,7 @@ class DockerExecutor(Executor):
     def _new_trace(self, plan: AttemptPlan) -> Trace:
         return Trace(
             name=container_name(plan, secrets.token_hex(16)),
-            owner=Owner.this_process(),
+            owner=Owner.this_process(plan.lease),
             folder=plan.attempt_dir,
             engine=self._settings.docker_host,
         )

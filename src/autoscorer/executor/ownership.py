@@ -16,26 +16,30 @@ class Owner:
     """A process that runs attempts. A pid alone is given out again; with its start time it is not.
 
     ``space`` is where the pid counts: a machine, since its last start, and a pid namespace there.
+    ``lease`` is the right under which it runs the attempt, if it has one: it may lose it and live on.
     """
 
     space: str
     pid: int
     started_ticks: int
+    lease: str = ""
 
     @classmethod
-    def this_process(cls) -> Owner:
-        return cls(space=_space(), pid=os.getpid(), started_ticks=_started_ticks(os.getpid()) or 0)
+    def this_process(cls, lease: str = "") -> Owner:
+        ticks = _started_ticks(os.getpid()) or 0
+        return cls(space=_space(), pid=os.getpid(), started_ticks=ticks, lease=lease)
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """The owner that ``str`` wrote; None for any other text."""
-        match text.split("/"):
-            case [space, pid, ticks] if pid.isdecimal() and ticks.isdecimal():
-                return cls(space=space, pid=int(pid), started_ticks=int(ticks))
+        match text.split("/", maxsplit=3):
+            case [space, pid, ticks, *lease] if pid.isdecimal() and ticks.isdecimal():
+                return cls(space=space, pid=int(pid), started_ticks=int(ticks), lease="".join(lease))
         return None
 
     def __str__(self) -> str:
-        return f"{self.space}/{self.pid}/{self.started_ticks}"
+        process = f"{self.space}/{self.pid}/{self.started_ticks}"
+        return f"{process}/{self.lease}" if self.lease else process
 
 
 def process_is_alive(owner: Owner) -> bool:
@@ -55,10 +59,10 @@ def process_is_alive(owner: Owner) -> bool:
 
 def _space() -> str:
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{_machine()}:{boot_id}:{Path('/proc/self/ns/pid').stat().st_ino}"
+    return f"{this_machine()}:{boot_id}:{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
-def _machine() -> str:
+def this_machine() -> str:
     """A short token for this machine that gives away neither its name nor its id."""
     try:
         machine_id = Path("/etc/machine-id").read_text(encoding="ascii")

@@ -104,6 +104,9 @@ class Settings:
     celery_broker: str | None = field(repr=False)
     celery_backend: str | None = field(repr=False)
     nodes: tuple[Node, ...]
+    worker_slots: int
+    worker_grace_s: int
+    min_free_disk_bytes: int
     database_url: str | None = field(repr=False)
     k8s_enabled: bool
     k8s_api: str | None

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoscorer.executor.ownership import Owner
-from autoscorer.utils.artifacts import write_json
+from autoscorer.executor.ownership import Owner, process_is_alive
 
 FOLDER = "working"
+_PART = ".part"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,10 @@ class Traces:
                 "owner": str(trace.owner),
                 "workspace": os.fspath(trace.workspace),
             }
-            write_json(self._folder / trace.name, record)
+            # Under a name that tells whose it is: of a process that is killed just now, it is swept.
+            part = self._folder / f".{trace.owner.pid}-{trace.owner.started_ticks}-{trace.name}{_PART}"
+            part.write_text(json.dumps(record), encoding="utf-8")
+            part.replace(self._folder / trace.name)
 
     def cross_out(self, trace: Trace) -> None:
         """Note that nothing of it is left. Safe to call twice."""
@@ -59,6 +62,15 @@ class Traces:
                 trace = _read(path)
                 if trace is not None:
                     yield trace
+
+    def sweep(self) -> None:
+        """Remove what was half written by processes that are gone."""
+        with suppress(OSError, ValueError):
+            for path in self._folder.glob(f".*{_PART}"):
+                pid, ticks, _ = path.name.removeprefix(".").split("-", 2)
+                space = Owner.this_process().space
+                if not process_is_alive(Owner(space=space, pid=int(pid), started_ticks=int(ticks))):
+                    path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Trace | None:

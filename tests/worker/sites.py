@@ -19,7 +19,7 @@ from autoscorer.store.base import Store
 from autoscorer.store.clock import Instant, kernel_clock
 from autoscorer.store.records import Action, Job, NewJob
 from autoscorer.store.sql_store import SqlStore, open_store
-from autoscorer.store.transitions import STATES
+from autoscorer.store.transitions import STATES, JobState
 from autoscorer.utils.config import Config, Settings
 from autoscorer.worker import Worker
 from tests.worker.stub import GOOD, StubExecutor
@@ -96,6 +96,11 @@ def make_site(root: Path, url: str | None = None, **environ: str) -> Site:
     (root / "workspaces").mkdir(parents=True, exist_ok=True)
     url = url or f"sqlite:///{root / 'jobs.db'}"
     open_store(url).close()
+    return site_at(root, url, **environ)
+
+
+def site_at(root: Path, url: str, **environ: str) -> Site:
+    """A service that is there already."""
     given = {
         "WORKSPACE_ROOT": str(root / "workspaces"),
         "DATA_DIR": str(root / "data"),
@@ -141,6 +146,20 @@ def ended(store: Store, job: Job) -> bool:
     return STATES[state_of(store, job).state].final
 
 
+def check_sound(site: Site, store: Store, job: Job, folder: Path) -> None:
+    """The job ended well, once; its result stands in its workspace; nothing else is left."""
+    found = state_of(store, job)
+    assert found.state is JobState.SUCCEEDED, found.error
+    assert event_names(store, job).count("job_succeeded") == 1
+    published = store.jobs.result(job.task_id)
+    assert published is not None
+    assert published.body["summary"]["f1_macro"] == 1.0
+    assert result_json(folder) == published.body
+    assert (folder / "output" / "pred.csv").read_text() == GOOD
+    left = leftovers(site)
+    assert left == [], left
+
+
 def result_json(workspace: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((workspace / "output" / "result.json").read_text())
     return found
@@ -152,7 +171,7 @@ def event_names(store: Store, job: Job) -> list[str]:
 
 def leftovers(site: Site) -> list[str]:
     """What should not be there when nothing runs."""
-    found = [f"trace {path.name}" for path in (site.settings.data_dir / "working").glob("*")]
+    found = [f"trace {path.name}" for path in (site.settings.data_dir / "working").rglob("*")]
     for workspace in (site.root / "workspaces").iterdir():
         for entry in (workspace / ".attempts").glob("*"):
             if [path.name for path in entry.iterdir()] != ["previous_output"]:

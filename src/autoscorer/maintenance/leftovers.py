@@ -36,6 +36,7 @@ class Leftovers:
 
         What cannot be removed now stays noted for the next time.
         """
+        self._traces.sweep()
         dead = [trace for trace in self._traces.all() if not self.is_alive(trace.owner)]
         if not dead:
             return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscorer import records, staging
-from autoscorer.executor.base import AttemptPlan, Limits, RunOutcome
+from autoscorer.executor.base import AttemptPlan, Limits, RunOutcome, StopReason
 from autoscorer.executor.failures import verdict
 from autoscorer.harvest import Harvest, harvest
 from autoscorer.job import JobContext, JobUnderWay, under_way
@@ -23,7 +23,7 @@ from autoscorer.schemas.result import Result
 from autoscorer.scorers.evaluation import evaluate
 from autoscorer.scorers.handover import FOLDER
 from autoscorer.scorers.host import Entry
-from autoscorer.scorers.view import combined_sha256, workspace_view
+from autoscorer.scorers.view import ScoringView, combined_sha256, workspace_view
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Attempt, Workspace
 
@@ -212,8 +212,7 @@ def _score(
     if not after_run:
         job.facts.adopt_run(records.read_run_info(job.workspace), combined_sha256(view.delivered.sha256))
     with job.stage("score"):
-        provenance, cache = job.facts.provenance, job.context.cache
-        result = evaluate(job.context.catalog, entry, view, chosen, provenance, cache=cache)
+        result = _evaluated(job, entry, view, chosen)
     result = records.publish_artifacts(result, view.root / "output", job.claim.desk)
     if job.context.plots:
         with job.stage("plots"):
@@ -234,6 +233,26 @@ def _score(
     if concluded is not None:
         job.write_result(concluded)
     return Scored(result, job.output_dir / "result.json", job.facts.warnings)
+
+
+def _evaluated(job: JobUnderWay, entry: Entry, view: ScoringView, params: Mapping[str, Any]) -> Result:
+    """The scorer's result. It is ended as a program is: by a cancel, a worker that stops, a lost lease."""
+    stop, provenance, cache = job.context.stop, job.facts.provenance, job.context.cache
+    try:
+        return evaluate(
+            job.context.catalog,
+            entry,
+            view,
+            params,
+            provenance,
+            cache=cache,
+            is_stopped=lambda: stop() is not None,
+        )
+    except AutoscorerError as exc:
+        if exc.code == "CANCELLED" and stop() is StopReason.WORKER_STOPPED:
+            message = "The worker was told to stop before the scorer had ended."
+            raise AutoscorerError("WORKER_STOPPED", message) from exc
+        raise
 
 
 def facts_as_data(facts: JobFacts) -> dict[str, Any]:

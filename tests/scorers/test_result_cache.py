@@ -23,7 +23,7 @@ from autoscorer.scorers import cache_key
 from autoscorer.scorers.base import BaseScorer
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.evaluation import evaluate
-from autoscorer.scorers.host import Entry, InProcess, Scoring
+from autoscorer.scorers.host import Entry, InProcess, IsStopped, Scoring, never
 from autoscorer.scorers.result_cache import ResultCache
 from autoscorer.scorers.view import workspace_view
 from autoscorer.utils.config import Config
@@ -40,7 +40,9 @@ class Counting(Catalog):
         super().__init__(isolate=isolate)
         self.computed = 0
 
-    def score(self, entry: Entry, view: Path, params: Mapping[str, Any]) -> Scoring:
+    def score(
+        self, entry: Entry, view: Path, params: Mapping[str, Any], *, is_stopped: IsStopped = never
+    ) -> Scoring:
         self.computed += 1
         return InProcess().score(entry, view, params)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autoscorer.claims import claim
+from autoscorer.scorers.catalog import Catalog
+from autoscorer.scorers.host import Entry, IsStopped, Scoring, never
 from autoscorer.store.leases import lease_of
 from autoscorer.store.records import Job
 from autoscorer.store.sql_store import SqlStore
@@ -212,6 +215,37 @@ def test_a_worker_told_to_stop_hands_its_job_over(site: Site, store: SqlStore) -
     assert state_of(store, job).state is JobState.SUCCEEDED
     assert state_of(store, job).attempt == 2
     assert leftovers(site) == []
+
+
+class SlowCatalog(Catalog):
+    """Its scorers end when they are told to, and only then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started = threading.Event()
+
+    def score(
+        self, entry: Entry, view: Path, params: Mapping[str, Any], *, is_stopped: IsStopped = never
+    ) -> Scoring:
+        self.started.set()
+        until(is_stopped, what="the scorer is told to stop")
+        raise AutoscorerError("CANCELLED", "stopped")
+
+
+@pytest.mark.parametrize("by", ["cancel", "worker"])
+def test_a_scorer_is_ended_as_a_program_is(site: Site, store: SqlStore, by: str) -> None:
+    catalog = SlowCatalog()
+    site.submit(store, site.workspace(), "score")
+    job, worker = claimed(store), site.worker(store, catalog=catalog)
+    thread = threading.Thread(target=worker.work, args=(job,))
+    thread.start()
+    assert catalog.started.wait(60)
+    if by == "cancel":
+        store.jobs.cancel(job.task_id, by="ada")
+    else:
+        worker.hand_over()
+    thread.join(60)
+    assert state_of(store, job).state is (JobState.CANCELLED if by == "cancel" else JobState.QUEUED)
 
 
 def test_one_whose_lease_was_taken_writes_nothing(site: Site, store: SqlStore) -> None:

@@ -126,6 +126,11 @@ class Confined:
                 kill_at, give_up_at = float("inf"), now + SUPERVISOR_GRACE_S
         return self._ended(stopped)
 
+    @property
+    def supervisor_pid(self) -> int:
+        """The process with which the whole tree ends."""
+        return self._supervisor.pid
+
     def close(self) -> None:
         """Kill what still runs, remove the cgroup, close every descriptor. Safe to call twice."""
         self._resources.close()

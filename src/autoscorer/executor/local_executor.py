@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Literal
 
 from autoscorer.confine.bubblewrap import Sandbox, usable_bubblewrap
@@ -18,14 +19,18 @@ from autoscorer.confine.watch import OutputWatch, Written
 from autoscorer.executor.base import (
     AttemptPlan,
     Executor,
+    IsAlive,
     Isolation,
     Limits,
     OnEvent,
+    Reaped,
     RunOutcome,
     StopReason,
     StopSignal,
 )
 from autoscorer.executor.commands import check_command
+from autoscorer.executor.ownership import Owner
+from autoscorer.executor.programs import Programs
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 
@@ -47,9 +52,11 @@ class LocalExecutor(Executor):
 
     name = "local"
 
-    def __init__(self, isolation: IsolationMode = "hardened") -> None:
+    def __init__(self, isolation: IsolationMode = "hardened", programs: Programs | None = None) -> None:
+        """``programs`` is where those under a lease are noted."""
         self._isolation = isolation
-        self._attempts: dict[str, _Attempt] = {}
+        self._programs = programs
+        self._attempts: dict[Path, _Attempt] = {}
 
     def prepare(self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent) -> None:
         if plan.limits.gpus > 0:
@@ -69,7 +76,7 @@ class LocalExecutor(Executor):
         plan.logs_dir.mkdir(parents=True, exist_ok=True)
 
     def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
-        attempt = self._attempts[plan.attempt_id] = _Attempt()
+        attempt = self._attempts[plan.attempt_dir] = _Attempt()
         view, caps = _view(plan), _caps(plan.limits)
         if self._isolation == "hardened":
             attempt.sandbox = Sandbox(view, plan.command)
@@ -81,13 +88,16 @@ class LocalExecutor(Executor):
             command, caps, log_path=plan.logs_dir / "container.log", log_bytes=plan.limits.log_bytes
         )
         attempt.resources.callback(attempt.program.close)
+        if self._programs is not None and plan.lease:
+            noted = self._programs.note(attempt.program.supervisor_pid, Owner.this_process(plan.lease))
+            attempt.resources.callback(self._programs.cross_out, noted)
         on_event(
             "execution_started",
             {"backend": self.name, "mode": self._isolation, "image": plan.image, "image_used": False},
         )
 
     def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
-        attempt = self._attempts[plan.attempt_id]
+        attempt = self._attempts[plan.attempt_dir]
         program, limits = attempt.program, plan.limits
         watch = OutputWatch(plan.out_dir, max_bytes=limits.output_bytes, max_entries=limits.output_entries)
         deadline = program.started_at + limits.time_limit_s
@@ -106,9 +116,12 @@ class LocalExecutor(Executor):
         return _outcome(ended, written=watch.exceeded(now=True), isolation=self._report(attempt))
 
     def clean_up(self, plan: AttemptPlan) -> None:
-        attempt = self._attempts.pop(plan.attempt_id, None)
+        attempt = self._attempts.pop(plan.attempt_dir, None)
         if attempt is not None:
             attempt.resources.close()
+
+    def reap(self, is_alive: IsAlive) -> tuple[Reaped, ...]:
+        return tuple(self._programs.end(is_alive)) if self._programs is not None else ()
 
     def _report(self, attempt: _Attempt) -> Isolation:
         filters_calls = attempt.sandbox is not None and attempt.sandbox.filters_calls
@@ -186,7 +199,7 @@ def _caps(limits: Limits) -> Caps:
 
 def make_executor(settings: Settings, isolation: IsolationMode) -> Executor:
     """This backend, as the composition root makes it."""
-    return LocalExecutor(isolation)
+    return LocalExecutor(isolation, Programs(settings.data_dir))
 
 
 def diagnose(settings: Settings) -> Diagnosis:

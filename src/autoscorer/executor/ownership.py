@@ -37,6 +37,12 @@ class Owner:
                 return cls(space=space, pid=int(pid), started_ticks=int(ticks), lease="".join(lease))
         return None
 
+    @classmethod
+    def of_process(cls, pid: int) -> Owner | None:
+        """Another process of this machine, as it is now; None if it has ended."""
+        ticks = _started_ticks(pid)
+        return None if ticks is None else cls(space=_space(), pid=pid, started_ticks=ticks)
+
     def __str__(self) -> str:
         process = f"{self.space}/{self.pid}/{self.started_ticks}"
         return f"{process}/{self.lease}" if self.lease else process

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from autoscorer.schemas.scorer import Origin, ScorerCard
 from autoscorer.scorers.base import BaseScorer, Scorer
 from autoscorer.scorers.content import scorer_sha256
-from autoscorer.scorers.host import Code, Entry, InProcess, ScorerHost, Scoring
+from autoscorer.scorers.host import Code, Entry, InProcess, IsStopped, ScorerHost, Scoring, never
 from autoscorer.scorers.installed import InstalledScorers
 from autoscorer.scorers.registry import ScorerRegistry, load_builtin, unknown_scorer
 from autoscorer.utils.errors import AutoscorerError
@@ -114,9 +114,11 @@ class Catalog:
         """``params`` complete. Raises CONFIG_VALIDATION_ERROR naming every faulty one."""
         return self._host(entry).check_params(entry, params)
 
-    def score(self, entry: Entry, view: Path, params: Mapping[str, Any]) -> Scoring:
+    def score(
+        self, entry: Entry, view: Path, params: Mapping[str, Any], *, is_stopped: IsStopped = never
+    ) -> Scoring:
         """The scorer's result for ``view``, from its host. Raises as `ScorerHost.score`."""
-        return self._host(entry).score(entry, view, params)
+        return self._host(entry).score(entry, view, params, is_stopped=is_stopped)
 
     def computes_apart(self, entry: Entry) -> bool:
         """Whether the scorer computes in a process apart."""

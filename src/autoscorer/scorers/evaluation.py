@@ -13,7 +13,7 @@ from autoscorer.reading.source import Role
 from autoscorer.schemas.result import Result, canonical_json, score_digest
 from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.catalog import Catalog
-from autoscorer.scorers.host import Entry, Scoring
+from autoscorer.scorers.host import Entry, IsStopped, Scoring, never
 from autoscorer.scorers.result_cache import ResultCache
 from autoscorer.scorers.view import (
     ScoringView,
@@ -34,6 +34,7 @@ def evaluate(
     provenance: Mapping[str, str],
     *,
     cache: ResultCache | None = None,
+    is_stopped: IsStopped = never,
 ) -> Result:
     """Score ``view`` and complete the result: timing, hashes, parameters, ``provenance``, digest.
 
@@ -48,7 +49,7 @@ def evaluate(
             pool.submit(_predictions_sha256, entry.card, view),
         )
         served = cached.find(hashes.content()) if cached and cached.may_be_known() else None
-        scoring = served or catalog.score(entry, view.root, params)
+        scoring = served or catalog.score(entry, view.root, params, is_stopped=is_stopped)
     for file in view.pinned.values():
         file.check_unchanged()
     if cached and served is None:

@@ -7,7 +7,7 @@ here; the child does it apart. Whoever scores knows cards and hosts, never the s
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,13 @@ from autoscorer.schemas.result import Result
 from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.base import Scorer
 from autoscorer.scorers.invoke import check_params, invoke
+
+IsStopped = Callable[[], bool]
+
+
+def never() -> bool:
+    """The scorer is let run to its end."""
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +68,13 @@ class ScorerHost(Protocol):
         """``params`` complete. Raises CONFIG_VALIDATION_ERROR naming every faulty one."""
         ...
 
-    def score(self, entry: Entry, view: Path, params: Mapping[str, Any]) -> Scoring:
-        """The scorer's result for ``view``. Raises AutoscorerError, blamed as `invoke` says."""
+    def score(
+        self, entry: Entry, view: Path, params: Mapping[str, Any], *, is_stopped: IsStopped = never
+    ) -> Scoring:
+        """The scorer's result for ``view``. Raises AutoscorerError, blamed as `invoke` says.
+
+        ``is_stopped`` is asked several times a second where a scorer can be ended: CANCELLED.
+        """
         ...
 
 
@@ -72,7 +84,9 @@ class InProcess:
     def check_params(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
         return check_params(_loaded(entry), dict(params))
 
-    def score(self, entry: Entry, view: Path, params: Mapping[str, Any]) -> Scoring:
+    def score(
+        self, entry: Entry, view: Path, params: Mapping[str, Any], *, is_stopped: IsStopped = never
+    ) -> Scoring:
         scorer = _loaded(entry)
         complete = check_params(scorer, dict(params))
         started = time.perf_counter()

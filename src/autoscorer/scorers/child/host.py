@@ -20,7 +20,7 @@ from autoscorer.scorers.child.birth import Birth, Ended, Stop
 from autoscorer.scorers.child.nursery import Nursery
 from autoscorer.scorers.child.views import files_of, pinned_descriptors
 from autoscorer.scorers.child.walls import isolation
-from autoscorer.scorers.host import Code, Entry, Scoring
+from autoscorer.scorers.host import Code, Entry, IsStopped, Scoring, never
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 
@@ -54,11 +54,13 @@ class ChildHost:
             answer, _ = self._ask(request, Path(view), entry.card.name)
         return verdicts.params_of(answer, entry.card.name)
 
-    def score(self, entry: Entry, view: Path, params: Mapping[str, Any]) -> Scoring:
+    def score(
+        self, entry: Entry, view: Path, params: Mapping[str, Any], *, is_stopped: IsStopped = never
+    ) -> Scoring:
         """See `ScorerHost.score`."""
         name = entry.card.name
         request = _of_entry(entry, action="score", params=dict(params))
-        answer, ended = self._ask(request, view, name)
+        answer, ended = self._ask(request, view, name, is_stopped=is_stopped)
         used = {
             "scorer_peak_memory_bytes": ended.peak_memory_bytes,
             "scorer_cpu_seconds": ended.cpu_seconds,
@@ -101,12 +103,14 @@ class ChildHost:
         self._closed.set()
         self._nursery.close()
 
-    def _ask(self, request: dict[str, Any], view: Path, name: str) -> tuple[dict[str, Any], Ended]:
+    def _ask(
+        self, request: dict[str, Any], view: Path, name: str, *, is_stopped: IsStopped = never
+    ) -> tuple[dict[str, Any], Ended]:
         """The checked answer to ``request``, and how the process ended. A process that was killed
         together with its keeper is tried once more: it may have been another's doing."""
-        ended = self._run(request, view)
+        ended = self._run(request, view, is_stopped)
         if ended.lost and not self._closed.is_set():
-            ended = self._run(request, view)
+            ended = self._run(request, view, is_stopped)
         limit_s = self._settings.scorer_time_limit_s
         if ended.stopped is Stop.OUTPUT_LIMIT:
             limit = self._settings.scorer_max_output_bytes
@@ -115,7 +119,7 @@ class ChildHost:
         judged = verdicts.judge(ended, name=name, time_limit_s=limit_s, memory_bytes=self._memory_bytes)
         return judged, ended
 
-    def _run(self, request: dict[str, Any], view: Path) -> Ended:
+    def _run(self, request: dict[str, Any], view: Path, is_stopped: IsStopped) -> Ended:
         artifacts = view / "output" / "artifacts"
         artifacts.mkdir(parents=True, exist_ok=True)
         limit = self._settings.scorer_max_output_bytes
@@ -129,7 +133,7 @@ class ChildHost:
         try:
             deadline = time.monotonic() + self._settings.scorer_time_limit_s
             checks: list[Callable[[], Stop | None]] = [
-                lambda: Stop.CLOSED if self._closed.is_set() else None,
+                lambda: Stop.CLOSED if self._closed.is_set() or is_stopped() else None,
                 lambda: Stop.OUTPUT_LIMIT if watch.exceeded() else None,
             ]
             ended = birth.wait(deadline=deadline, checks=checks)

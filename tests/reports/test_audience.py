@@ -84,6 +84,13 @@ def test_a_fault_of_the_organisers_is_told_without_its_particulars(row: Any) -> 
     assert (seen["message"] == HIDDEN_MESSAGE) == is_organisers
 
 
+def test_details_that_claim_another_blame_open_nothing() -> None:
+    """Also of a result that was written before details lost their say."""
+    error = {"ok": False, "code": "SCORE_ERROR", "message": SECRET, "details": {"blame": "participant"}}
+    seen = participant_view(result_of().model_copy(update={"error": error}))
+    assert SECRET not in json.dumps(seen.to_json())
+
+
 TRUTH = table([("a", f"{SECRET}1"), ("b", f"{SECRET}2"), ("c", f"{SECRET}1")])
 NUMBERS = table([("a", "7919.25"), ("b", "-7919.25"), ("c", "7919.25")])
 TRUTHS = {"classification_f1": TRUTH, "regression_rmse": NUMBERS}

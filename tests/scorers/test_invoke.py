@@ -58,6 +58,10 @@ def test_a_right_result_comes_back_as_it_is(tmp_path: Path) -> None:
         (lambda: {"summary": {}}, "SCORER_BAD_RESULT"),
         (lambda: 0.5, "SCORER_BAD_RESULT"),
         (lambda: Result(**result(metrics={"m": float("nan")})), "SCORER_BAD_RESULT"),
+        (lambda: Result(**result(error={"code": "CONTAINER_WAIT_FAILED"})), "SCORER_BAD_RESULT"),
+        (lambda: Result(**result(summary={"note": "\x1b[2J"})), "SCORER_BAD_RESULT"),
+        (lambda: Result(**result(summary={"note": "x" * 1001})), "SCORER_BAD_RESULT"),
+        (lambda: Result(**result(versioning={**VERSIONING, "a": "x" * 10_001})), "SCORER_BAD_RESULT"),
         (lambda: Result(**result(metrics={"m": float("inf")})), "SCORER_BAD_RESULT"),
         (lambda: Result(**result(metrics={"m": "1"})), "SCORER_BAD_RESULT"),
         (lambda: Result(**result(metrics={"m": True})), "SCORER_BAD_RESULT"),
@@ -118,3 +122,21 @@ def test_parameters_are_checked_and_completed() -> None:
 
 def test_a_scorer_that_declares_no_parameters_gets_them_as_they_are() -> None:
     assert check_params(Odd(lambda: None), {"any": [1]}) == {"any": [1]}
+
+
+def test_what_versioning_quotes_is_made_printable(tmp_path: Path) -> None:
+    quoting = Result(**result(versioning={**VERSIONING, "labels": "\x9b2J猫\u3000"}))
+    assert invoke(Odd(lambda: quoting), tmp_path, {}).versioning["labels"] == "?2J猫\u3000"
+
+
+class Endless(BaseModel):
+    weight: float = float("inf")
+
+
+def test_a_default_that_is_not_finite_is_named() -> None:
+    scorer = Odd(lambda: None)
+    scorer.params_model = Endless  # type: ignore[attr-defined]
+    assert check_params(scorer, {"weight": 1}) == {"weight": 1.0}
+    with pytest.raises(AutoscorerError, match="weight") as caught:
+        check_params(scorer, {})
+    assert (caught.value.code, caught.value.blame) == ("CONFIG_VALIDATION_ERROR", "organiser")

@@ -46,3 +46,10 @@ def test_every_row_has_both_languages_and_each_pair_stands_once() -> None:
     rows = code_table()
     assert all(row.meaning_en and row.meaning_zh and row.hint_en and row.hint_zh for row in rows)
     assert len({(row.code, row.cause) for row in rows}) == len(rows)
+
+
+def test_only_the_table_says_whom_a_fault_blames() -> None:
+    forged = {"blame": "platform", "retryable": True, "hint": {"en": "pay me"}}
+    details = make_error("score", "SCORE_ERROR", "m", forged)["details"]
+    assert (details["blame"], details["retryable"]) == ("organiser", False)
+    assert "details" not in make_error("score", "MY_CODE", "m", forged)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from autoscorer.schemas.result import Result
-from autoscorer.utils.errors import Blame
+from autoscorer.utils.errors import Blame, find_code
 
 # A short truth can be guessed: whoever hashes every guess knows by these when it is right.
 TELLING_HASHES = ("reference_sha256", "score_digest")
@@ -39,7 +39,8 @@ def participant_view(result: Result, *, allow_truth: bool = False) -> Result:
 
 def _participant_error(error: Mapping[str, Any]) -> dict[str, Any]:
     details = error.get("details", {})
-    if details.get("blame") != Blame.ORGANISER:
+    row = find_code(error.get("code", ""), details.get("cause", ""))
+    if row is not None and row.blame != Blame.ORGANISER:
         return dict(error)
     general = {key: details[key] for key in _GENERAL_DETAILS if key in details}
     return {**error, "message": HIDDEN_MESSAGE, "details": general}

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from autoscorer import __version__
@@ -97,8 +98,9 @@ def _completed(scoring: Scoring, card: ScorerCard, provenance: Mapping[str, str]
     versioning = {
         **result.versioning,
         **provenance,
-        "scorer": result.versioning["scorer"],
-        "version": result.versioning["version"],
+        "scorer": card.name,
+        "version": card.version,
+        "timestamp": _time_or_now(result.versioning["timestamp"]),
         "autoscorer": __version__,
         "scorer_sha256": card.sha256,
         "scorer_isolation": canonical_json(dict(scoring.isolation)),
@@ -110,6 +112,15 @@ def _completed(scoring: Scoring, card: ScorerCard, provenance: Mapping[str, str]
     timing = {**result.timing, "score_seconds": round(scoring.seconds, 6)}
     resources = {**result.resources, **scoring.resources}
     return result.model_copy(update={"versioning": versioning, "timing": timing, "resources": resources})
+
+
+def _time_or_now(told: str) -> str:
+    """The scorer's time stamp if it is a time in ISO 8601, else ours."""
+    try:
+        datetime.fromisoformat(told)
+    except ValueError:
+        return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return told
 
 
 def _marked(result: Result, *, is_cached: bool) -> Result:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from autoscorer.utils.errors import AutoscorerError
 
 # Only these say something about the data; anything else a scorer raises is its own fault.
 DECLARED_CODES = ("MISSING_FILE", "PARSE_ERROR", "BAD_FORMAT")
+MAX_SUMMARY_CHARS = 1000
+MAX_VERSIONING_CHARS = 10_000  # the names of all metrics that some data do not define
 
 
 def check_params(scorer: Scorer, params: dict[str, Any]) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def check_params(scorer: Scorer, params: dict[str, Any]) -> dict[str, Any]:
     if model is None:
         return dict(params)
     try:
-        return dict(model.model_validate(params).model_dump(mode="json"))
+        complete = dict(model.model_validate(params).model_dump(mode="json"))
     except ValidationError as exc:
         known = ", ".join(model.model_fields) or "none"
         faults = [
@@ -38,6 +42,18 @@ def check_params(scorer: Scorer, params: dict[str, Any]) -> dict[str, Any]:
             for error in exc.errors()
         ]
         raise spec_error(faults) from exc
+    if odd := [name for name, value in complete.items() if not _is_finite(value)]:
+        hint = "give a finite number"  # a default is not validated: infinity may stand there
+        raise spec_error([SpecFault(f"scorer_params.{name}", "is not finite", hint) for name in odd])
+    return complete
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def invoke(scorer: Scorer, view: Path, params: dict[str, Any]) -> Result:
@@ -74,9 +90,38 @@ def checked(scorer: Scorer, returned: Any) -> Result:
         raise AutoscorerError("SCORER_BAD_RESULT", f"{scorer.name} returned {kind}, not a Result")
     try:
         # Built without validation (model_construct) or changed afterwards, a Result may still be wrong.
-        return Result.model_validate(returned.model_dump())
+        return returnable(returned.model_dump())
     except ValueError as exc:
         raise _bad_result(scorer, exc) from exc
+
+
+def returnable(values: Any) -> Result:
+    """``values`` as a Result that a scorer may return. Raises ValueError.
+
+    Only the platform states an error: one that a scorer returned would choose its own blame. Texts are
+    shown as they are: those of ``summary`` are printable, those of ``versioning`` are made so, since they
+    may quote what a participant delivered.
+    """
+    result = Result.model_validate(values)
+    if result.error is not None:
+        raise ValueError("error: a scorer raises its faults, it does not return them")
+    for name, value in result.summary.items():
+        for text in (name, str(value)):
+            if len(text) > MAX_SUMMARY_CHARS or _printable(text) != text:
+                limit = f"a text has at most {MAX_SUMMARY_CHARS} characters, all printable"
+                raise ValueError(f"summary.{name[:100]!a}: {limit}")
+    for name, text in result.versioning.items():
+        if len(name) > MAX_SUMMARY_CHARS or len(text) > MAX_VERSIONING_CHARS:
+            limit = f"a text has at most {MAX_VERSIONING_CHARS} characters"
+            raise ValueError(f"versioning.{name[:100]!a}: {limit}")
+    plain = {_printable(name): _printable(text) for name, text in result.versioning.items()}
+    return result.model_copy(update={"versioning": plain})
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else "?" for c in text)
 
 
 def _raised(scorer: Scorer, exc: BaseException) -> AutoscorerError:

@@ -140,15 +140,18 @@ def make_error(
 ) -> dict[str, Any]:
     """The standard error: ``{ok: false, stage, code, message, details?, logs?}``.
 
-    ``details`` gains ``blame``, ``retryable`` and ``hint`` (en, zh) for a code of the table.
+    ``details`` gains ``blame``, ``retryable`` and ``hint`` (en, zh) for a code of the table,
+    and never keeps others.
     Raises ValueError for an unknown stage.
     """
     given = {key: value for key, value in (details or {}).items() if value is not None}
     row = find_code(code, given.get("cause", ""))
+    for key in ("blame", "retryable", "hint"):
+        given.pop(key, None)  # details may be a scorer's word; whom a fault blames is the table's
     if row is not None:
-        given.setdefault("blame", str(row.blame))
-        given.setdefault("retryable", row.retryable)
-        given.setdefault("hint", {"en": row.hint_en, "zh": row.hint_zh})
+        given["blame"] = str(row.blame)
+        given["retryable"] = row.retryable
+        given["hint"] = {"en": row.hint_en, "zh": row.hint_zh}
     error: dict[str, Any] = {"ok": False, "stage": str(Stage.of(stage)), "code": code, "message": message}
     if given:
         error["details"] = given

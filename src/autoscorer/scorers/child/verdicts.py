@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from autoscorer.schemas.result import Result
 from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.child.birth import Ended, Stop
-from autoscorer.scorers.invoke import DECLARED_CODES
+from autoscorer.scorers.invoke import DECLARED_CODES, returnable
 from autoscorer.utils.errors import AutoscorerError
 
 # What a scorer's process says of itself; each blames the organiser.
@@ -28,6 +28,7 @@ OWN_ERRORS = {
     "SCORER_NOT_FOUND": "unloadable",
     "CONFIG_VALIDATION_ERROR": "job_spec",  # its parameters
 }
+PLACE_KINDS: dict[str, type] = {"file": str, "missing": str, "line": int}
 CAUSES = ("prediction", "reference")
 MAX_MESSAGE_CHARS = 4000
 MAX_DETAILS_CHARS = 16_384
@@ -72,9 +73,13 @@ def judge(ended: Ended, *, name: str, time_limit_s: float, memory_bytes: int) ->
 def result_of(answer: Mapping[str, Any], name: str) -> Result:
     """The result in an answer, checked. Raises SCORER_BAD_RESULT."""
     try:
-        return Result.model_validate(answer.get("result"))
-    except ValidationError as exc:
-        told = (f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors()[:20])
+        return returnable(answer.get("result"))
+    except ValueError as exc:
+        told = (
+            [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in exc.errors()[:20]]
+            if isinstance(exc, ValidationError)
+            else [str(exc)]
+        )
         faults = [_shortened(text)[:MAX_FAULT_CHARS] for text in told]
         raise _bad(name, "; ".join(faults[:5])[:500], {"faults": faults}) from exc
 
@@ -111,7 +116,8 @@ def _read(content: bytes, name: str, more: Mapping[str, Any]) -> dict[str, Any]:
         answer = json.loads(content, parse_constant=_refuse_constant)
         if not isinstance(answer, dict) or _is_deeper(answer, MAX_DEPTH):
             raise ValueError("no flat object")
-        json.dumps(answer, ensure_ascii=False).encode()  # text that is no Unicode cannot be stored
+        # Text that is no Unicode cannot be stored, nor can 1e999, which is read as infinity.
+        json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as exc:
         raise _bad(name, "its answer is no plain JSON object", more) from exc
     return answer
@@ -138,7 +144,7 @@ def _told_error(told: Any, name: str, more: Mapping[str, Any]) -> AutoscorerErro
     if not (isinstance(told, list) and [type(part) for part in told] == list(shape)):
         return _bad(name, "its answer is neither a result nor an error", more)
     code, cause, message, details = told
-    message, details = _shortened(message), _bounded(details)
+    message, details = _shortened(message), _bounded(_typed(details))
     if code in DECLARED_CODES and cause in CAUSES:
         return AutoscorerError(code, message, details, cause=cause)
     if code in OWN_ERRORS:
@@ -149,6 +155,15 @@ def _told_error(told: Any, name: str, more: Mapping[str, Any]) -> AutoscorerErro
 def _shortened(text: str) -> str:
     clean = "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
     return clean if len(clean) <= MAX_MESSAGE_CHARS else clean[: MAX_MESSAGE_CHARS - 1] + "…"
+
+
+def _typed(details: dict[str, Any]) -> dict[str, Any]:
+    """``details`` without a place in the code that is none: it is read on as a name and a number."""
+    return {
+        key: value
+        for key, value in details.items()
+        if key not in PLACE_KINDS or (type(value) is PLACE_KINDS[key] and len(str(value)) <= MAX_FAULT_CHARS)
+    }
 
 
 def _bounded(details: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from autoscorer.scorers.catalog import Catalog
+from autoscorer.scorers.child import nursery
 from autoscorer.scorers.child.host import ChildHost
 from autoscorer.utils.errors import AutoscorerError
 from tests.cli import environment
@@ -33,6 +34,18 @@ from autoscorer.scorers.child.host import ChildHost
 host = ChildHost(odd.settings(scorer_time_limit_s=600))
 print("starting", flush=True)
 host.score(odd.entry_of(Path(sys.argv[1])), Path(sys.argv[2]), {"seconds": 600, "value": 1.0})
+"""
+REFUSING = """
+import errno, os, runpy, sys
+script, number, refused = sys.argv[1:]
+fork, calls = os.fork, []
+def refusing():
+    calls.append(None)
+    if len(calls) == int(refused): raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+os.fork = refusing
+sys.argv = [script, number]
+runpy.run_path(script, run_name="__main__")
 """
 ROOT = Path(__file__).parents[3]
 
@@ -163,3 +176,35 @@ def test_a_close_that_comes_twice_is_no_fault() -> None:
     catalog.child()
     catalog.close()
     catalog.close()
+
+
+def test_a_closed_host_starts_nothing_again(sleeping: Callable[[ChildHost, float], float]) -> None:
+    host = ChildHost(odd.settings())
+    assert sleeping(host, 0) == 0.25  # the control: before, it scores
+    host.close()
+    with pytest.raises(AutoscorerError) as caught:
+        sleeping(host, 0)
+    assert (caught.value.code, caught.value.blame) == ("CANCELLED", "nobody")
+    assert host.zygote_pid is None
+
+
+@pytest.mark.parametrize("refused", [1, 2, 3], ids=["a keeper", "its child", "the scorer's own process"])
+def test_a_process_that_the_machine_refuses_is_the_platforms_fault(
+    sleeping: Callable[[ChildHost, float], float], monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    command = nursery._command
+
+    def refusing(descriptor: int) -> list[str]:
+        *flags, script, number = command(descriptor)
+        return [*flags, "-c", REFUSING, script, number, str(refused)]
+
+    monkeypatch.setattr(nursery, "_command", refusing)
+    host = ChildHost(odd.settings())
+    with pytest.raises(AutoscorerError) as caught:
+        sleeping(host, 0)
+    assert (caught.value.code, caught.value.blame) == ("EXEC_ERROR", "platform")
+    assert "Resource temporarily unavailable" in str(caught.value.details["reason"])
+    if refused == 1:  # the same zygote goes on
+        zygote = host.zygote_pid
+        assert (sleeping(host, 0), host.zygote_pid) == (0.25, zygote)
+    host.close()

@@ -11,7 +11,7 @@ import pytest
 
 from autoscorer.confine import properties
 from autoscorer.scorers.child import walls
-from autoscorer.scorers.child.host import ChildHost
+from autoscorer.scorers.child.host import MAX_OPEN_FILES, ChildHost
 from tests.scorers.child import odd
 
 pytestmark = pytest.mark.sandbox
@@ -42,7 +42,7 @@ def test_the_platforms_folders_are_empty_even_in_a_tree_that_is_shown(data_dir: 
 def test_a_result_names_every_wall_that_stands(host: ChildHost, tmp_path: Path) -> None:
     isolation = odd.score(host, tmp_path, "return good()").isolation
     assert isolation["mode"] == "child"
-    assert isolation["not_enforced"] == [properties.HOST_USER]
+    assert isolation["not_enforced"] == [properties.HOST_USER, properties.DISK]
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,19 @@ def test_a_wall_that_could_not_be_raised_is_not_claimed(missing: str, property_:
     told = walls.isolation({**raised, missing: "Operation not permitted"}, {})
     assert property_ in told["not_enforced"]
     assert property_ not in told["enforced"]
+
+
+UNLINKED = """
+folder = workspace / "output" / "artifacts"
+kept = []
+try:
+    for number in range(1000):
+        kept.append(open(folder / "hidden", "wb"))
+        (folder / "hidden").unlink()
+except OSError: pass
+return good(kept=float(len(kept)))
+"""
+
+
+def test_few_files_can_be_kept_open_that_no_limit_sees(host: ChildHost, tmp_path: Path) -> None:
+    assert 100 < odd.score(host, tmp_path, UNLINKED).result.metrics["kept"] < MAX_OPEN_FILES

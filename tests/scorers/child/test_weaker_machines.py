@@ -110,4 +110,4 @@ def test_where_proc_is_covered_a_scorer_computes_without_one(tmp_path: Path) -> 
     told = scored_in(COVERED_PROC, tmp_path)
     assert_verdicts(told)
     assert told["proc"] == [None, {"m": 0.0}]
-    assert told["isolation"]["not_enforced"] == [properties.HOST_USER]
+    assert told["isolation"]["not_enforced"] == [properties.HOST_USER, properties.DISK]

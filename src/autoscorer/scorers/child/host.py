@@ -25,6 +25,8 @@ from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 
 MAX_TASKS = 512
+MAX_OPEN_FILES = 256  # each may be a file that was unlinked, which the output limit does not see
+FIXED_FILES = 64
 MAX_ARTIFACTS = 1000
 FILE_SLACK_BYTES = 2**20  # one file may just pass the output limit, so that the watch can name it
 
@@ -124,8 +126,14 @@ class ChildHost:
         artifacts.mkdir(parents=True, exist_ok=True)
         limit = self._settings.scorer_max_output_bytes
         watch = OutputWatch(artifacts, max_bytes=limit, max_entries=MAX_ARTIFACTS)
-        caps = Caps(memory_bytes=self._memory_bytes, tasks=MAX_TASKS, file_bytes=limit + FILE_SLACK_BYTES)
         pinned = pinned_descriptors(view)
+        caps = Caps(
+            memory_bytes=self._memory_bytes,
+            tasks=MAX_TASKS,
+            file_bytes=limit + FILE_SLACK_BYTES,
+            # Without a root of its own it gets the pinned files under our numbers.
+            open_files=max([MAX_OPEN_FILES, *(number + FIXED_FILES for number in pinned)]),
+        )
         code = None if request["path"] is None else Path(request["path"])
         files = files_of(view, code, pinned=pinned, hidden=self._hidden, tmp_bytes=self._memory_bytes // 2)
         request = {**request, "workspace": str(view), "pinned": pinned, "files": files}

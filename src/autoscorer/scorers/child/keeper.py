@@ -36,12 +36,20 @@ def keep(descriptors: list[int]) -> NoReturn:
             parent=zygote,
             control=descriptors[CONTROL],
             status=descriptors[STATUS],
-            start=lambda config: _start(config, request, descriptors),
+            start=lambda config: _started(config, request, descriptors),
         )
     finally:
         # The parent waits for this end of file, not for our copy of the zygote's memory to go (1.5 ms).
         supervisor.close_quietly(descriptors[STATUS])
         os._exit(0)  # whatever went wrong, there is one zygote
+
+
+def _started(config: dict[str, Any], request: dict[str, Any], descriptors: list[int]) -> tuple[int, str]:
+    """As `_start`; what the machine refuses us (a process, a pipe) is told, and no fault of the scorer's."""
+    try:
+        return _start(config, request, descriptors)
+    except OSError as exc:
+        return 0, f"{type(exc).__name__}: {exc}"
 
 
 def _start(config: dict[str, Any], request: dict[str, Any], descriptors: list[int]) -> tuple[int, str]:
@@ -108,10 +116,8 @@ def _fork_and_wait(report: int) -> None:
     if child == 0:
         return
     try:
-        os.close(report)
+        walls.strip_first_process(lambda: _close_all_but(set()))
         _forget_signals()
-        walls.strip_first_process()
-        _close_all_but(set())
         while True:
             pid, wait_status = os.wait()
             if pid == child:

@@ -43,13 +43,16 @@ class Nursery:
         self._warm = warm
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
+        self._closed = False
 
     def fork(self, descriptors: Sequence[int]) -> None:
         """Hand the descriptors of one score to the zygote, which forks its keeper.
 
-        Raises AutoscorerError EXEC_ERROR if no zygote can be started.
+        Raises AutoscorerError EXEC_ERROR if no zygote can be started, CANCELLED after `close`.
         """
         with self._lock:
+            if self._closed:
+                raise AutoscorerError("CANCELLED", "no score begins any more: the process that scores ends")
             for _ in range(2):
                 zygote = self._zygote or self._started()
                 try:
@@ -66,8 +69,9 @@ class Nursery:
         return self._zygote.pid if self._zygote else None
 
     def close(self) -> None:
-        """End the zygote and all it brought forth. Safe to call twice."""
+        """End the zygote and all it brought forth, for good. Safe to call twice."""
         with self._lock:
+            self._closed = True
             self._end()
 
     def _started(self) -> _Zygote:

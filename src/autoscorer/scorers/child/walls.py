@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autoscorer.confine import namespaces, properties, root
@@ -67,10 +67,14 @@ def raise_inner(raised: Raised) -> Raised:
     return {**raised, CAPABILITIES: dropped, SECCOMP: filtered}
 
 
-def strip_first_process() -> None:
-    """The first process of the pid namespace waits and nothing else; no other may write to it."""
-    namespaces.attempt(namespaces.drop_capabilities)
+def strip_first_process(close_all: Callable[[], None]) -> None:
+    """The first process of the pid namespace waits and nothing else; no other may write to it.
+
+    Hidden first: what it still holds while it lets go, nobody may take from it.
+    """
     namespaces.attempt(namespaces.hide_memory)
+    close_all()
+    namespaces.attempt(namespaces.drop_capabilities)
 
 
 def seen(raised: Raised, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +103,7 @@ def isolation(raised: Mapping[str, str | None], caps_enforced: Mapping[str, str]
         properties.WHOLE_TREE: stands[PIDS] or "cgroup" in caps_enforced.values(),
         properties.TIME: True,
         properties.OUTPUT: True,
+        properties.DISK: False,  # a file that was opened and unlinked is not counted
         **{
             f"{name} ({caps_enforced[cap]})" if cap in caps_enforced else name: cap in caps_enforced
             for cap, name in properties.CAPS.items()

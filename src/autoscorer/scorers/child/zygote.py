@@ -9,6 +9,7 @@ brings the descriptors of one score. End of file is the leash: nothing is left w
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -38,9 +39,15 @@ def main() -> None:
     gc.freeze()  # the children share these pages as long as no collection writes to them
     control.send(b"ready")
     while job := _next(control, parent):
-        if os.fork() == 0:
-            control.close()
-            keeper.keep(job)
+        try:
+            pid = os.fork()
+        except OSError as exc:  # the machine has no process left now; the next score may find one
+            with contextlib.suppress(OSError):  # nobody waits any more
+                os.write(job[keeper.STATUS], f"failed {type(exc).__name__}: {exc}\n".encode())
+        else:
+            if pid == 0:
+                control.close()
+                keeper.keep(job)
         for descriptor in job:
             os.close(descriptor)
     control.close()

@@ -209,6 +209,8 @@ def _score(
     job.logger.scoring_start(entry.card.name, {"version": entry.card.version, "params": chosen})
     with job.stage("view"):
         view = workspace_view(job.workspace, job.output_dir, attempt.root / "view", job.policy("scoring"))
+    if view.delivered.reserved:
+        job.facts.warn_of_reserved(records.not_ours(job.output_dir))
     if not after_run:
         job.facts.adopt_run(records.read_run_info(job.workspace), combined_sha256(view.delivered.sha256))
     with job.stage("score"):

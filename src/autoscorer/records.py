@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, Strict
 from autoscorer import __version__, staging
 from autoscorer.claims import Claim
 from autoscorer.executor.base import AttemptPlan, RunOutcome
-from autoscorer.harvest import Harvest
+from autoscorer.harvest import RESERVED, Harvest
 from autoscorer.schemas.envelope import Warning_, iso_now
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import FiniteFloat, Result, canonical_json
 from autoscorer.scorers.handover import FOLDER, take_artifacts
 from autoscorer.utils.artifacts import clear_name, open_regular, write_json
-from autoscorer.utils.errors import AutoscorerError
+from autoscorer.utils.errors import AutoscorerError, read_error
 from autoscorer.workspace import Workspace
 
 NOT_RUN = {"isolation": "none: nothing was run", "image_digest": "none"}
@@ -74,11 +74,15 @@ class JobFacts:
     def note_harvest(self, taken: Harvest) -> None:
         """What was taken from the program's output."""
         self.output = {"files": len(taken.sha256), "bytes": taken.total_bytes}
+        self.warn_of_reserved(taken.reserved)
+
+    def warn_of_reserved(self, names: Iterable[str]) -> None:
+        """What was delivered under names of ours is not taken."""
         self.warnings += [
             Warning_(
                 code="RESERVED_NAME", message=f"output/{name} is the platform's own name; it was not taken"
             )
-            for name in taken.reserved
+            for name in names
         ]
 
     def adopt_run(self, earlier: RunInfo | None, output_sha256: str | None) -> None:
@@ -120,14 +124,46 @@ def read_result(workspace: Workspace) -> Result:
     except AutoscorerError:
         output_dir = workspace.root / "output"  # where the failure of a faulty `meta.json` is written
     try:
-        descriptor = open_regular(output_dir / "result.json", follow_links=False)
-        with os.fdopen(descriptor, "rb") as file:
-            return Result.model_validate_json(file.read(MAX_RESULT_BYTES))
+        return _read(output_dir)
     except (OSError, ValueError) as exc:
         missing = isinstance(exc, FileNotFoundError)
         what = "is not there" if missing else "is no result as AutoScorer writes it"
         fault = SpecFault("result.json", what, "`autoscorer score` writes it")
         raise spec_error([fault], cause="workspace") from exc
+
+
+def not_ours(output_dir: Path) -> list[str]:
+    """The platform's names in ``output_dir`` that stand for something else than a result it wrote there.
+
+    Ours are a `result.json` as we write it and, beside it, a folder of files that it lists.
+    """
+    here = [name for name in sorted(RESERVED) if os.path.lexists(output_dir / name)]
+    if not here:
+        return []
+    try:
+        listed = {artifact.path for artifact in _read(output_dir).artifacts.values()}
+    except (OSError, ValueError):
+        return here
+    return [FOLDER] if FOLDER in here and not _holds_only(output_dir / FOLDER, listed) else []
+
+
+def _holds_only(folder: Path, listed: Collection[str]) -> bool:
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return all(
+            entry.is_file(follow_symlinks=False) and f"{FOLDER}/{entry.name}" in listed for entry in entries
+        )
+
+
+def _read(output_dir: Path) -> Result:
+    """Raises OSError, ValueError: there is no `result.json`, or none as we write it."""
+    descriptor = open_regular(output_dir / "result.json", follow_links=False)
+    with os.fdopen(descriptor, "rb") as file:
+        result = Result.model_validate_json(file.read(MAX_RESULT_BYTES))
+    if result.error is not None:
+        read_error(result.error)
+    return result
 
 
 def failure(error: AutoscorerError, facts: JobFacts) -> Result:

@@ -287,13 +287,15 @@ def score_files(
 ) -> Result:
     """Score one file against another; with ``output`` its result and artifacts are written there.
 
-    ``plots`` adds pictures to them. Raises AutoscorerError.
+    They replace those of an earlier score, never anything else. ``plots`` adds pictures to them.
+    Raises AutoscorerError; CONFIG_VALIDATION_ERROR when something else has their names in ``output``.
     """
     if plots:
         check_can_draw()
     with catalog.held(scorer_name) as entry:
         if output is not None:
             _make_output(output)
+            _check_output(output)
         given = params or {}
         result = _score_files(
             catalog, entry, reference, predictions, params=given, output=output, cache=cache
@@ -348,3 +350,12 @@ def _make_output(output: Path) -> None:
     except OSError as exc:
         fault = SpecFault("--output", f"cannot be made ({exc.strerror})", "name a folder you may write to")
         raise spec_error([fault], cause="workspace") from exc
+
+
+def _check_output(output: Path) -> None:
+    from autoscorer import records
+
+    if foreign := records.not_ours(output):
+        what = f"holds {' and '.join(foreign)}, which no score put there as it is now"
+        fault = SpecFault("--output", what, "name a new folder, or move that away")
+        raise spec_error([fault], cause="workspace")

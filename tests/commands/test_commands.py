@@ -22,9 +22,13 @@ TRUTH = "id,label\n1,cat\n2,dog\n"
 
 def on_a_terminal(*arguments: str | Path) -> tuple[int, str]:
     """Exit code and screen of a call whose standard output and error are a terminal."""
+    return run_on_a_terminal(command(*arguments))
+
+
+def run_on_a_terminal(argv: list[str]) -> tuple[int, str]:
     leader, follower = pty.openpty()
     env = environment(TERM="xterm", COLUMNS="100", LINES="50")
-    process = subprocess.Popen(command(*arguments), stdout=follower, stderr=follower, env=env)
+    process = subprocess.Popen(argv, stdout=follower, stderr=follower, env=env)
     os.close(follower)
     screen = b""
     while True:
@@ -130,6 +134,47 @@ def test_a_score_without_workspace_writes_only_where_it_is_told(
     called = call(*score(files, "--output", tmp_path / "made" / "here"))
     stored = json.loads((tmp_path / "made" / "here" / "result.json").read_bytes())
     assert stored == called.answer["data"]["result"]
+
+
+@pytest.mark.parametrize("own", ["artifacts/model.bin", "result.json", "artifacts"])
+def test_a_score_replaces_nothing_of_the_users(files: tuple[Path, Path], own: str) -> None:
+    kept = files[0].parent / own
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("months of work")
+    called = call(*score(files, "--output", "."), cwd=files[0].parent)
+    assert called.exit_code == 1
+    assert called.error["code"] == "CONFIG_VALIDATION_ERROR"
+    assert own.split("/", maxsplit=1)[0] in called.error["message"]
+    assert "name a new folder" in json.dumps(called.error)
+    assert kept.read_text() == "months of work"
+
+
+def test_a_score_replaces_an_earlier_one_but_not_what_was_put_beside_it(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    again = score(files, "--output", tmp_path / "out")
+    assert call(*again).exit_code == 0
+    assert call(*again).exit_code == 0
+    kept = tmp_path / "out" / "artifacts" / "notes.txt"
+    kept.write_text("mine")
+    assert call(*again).error["code"] == "CONFIG_VALIDATION_ERROR"
+    assert kept.read_text() == "mine"
+
+
+def test_an_answer_that_cannot_be_shown_is_told_without_a_traceback() -> None:
+    code = """if True:
+        import typer
+        from autoscorer.commands._frame import Answer, execute
+        app = typer.Typer()
+        @app.command()
+        def faulty(context: typer.Context) -> None:
+            execute(context, lambda frame: Answer({}, lambda: {}["panel"]), as_json=False)
+        app()
+    """
+    exit_code, screen = run_on_a_terminal([sys.executable, "-c", code])
+    assert exit_code == 3
+    assert "INTERNAL_ERROR" in screen
+    assert "Traceback" not in screen
 
 
 @pytest.mark.parametrize("kind", ["link to the truth", "pipe", "folder", "missing", "other suffix"])

@@ -54,3 +54,40 @@ def test_a_result_that_was_tampered_with_is_named_and_not_shown(scored: Path) ->
 
 def test_an_unknown_audience_is_a_usage_error(scored: Path) -> None:
     assert call("result", scored, "--audience", "everybody").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"code": 1},
+        {"message": None},
+        {"stage": "lunch"},
+        {"ok": True},
+        {"details": "text"},
+        {"details": {"cause": 1}},
+        {"details": {"cause": "weather"}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("audience", ["organiser", "participant"])
+def test_an_error_that_is_none_of_ours_is_named_and_not_shown(
+    make_workspace: MakeWorkspace, changes: dict[str, object], audience: str
+) -> None:
+    workspace = make_workspace(truth=TRUTH, predictions="id,label\n1,cat\n")
+    call("score", workspace)
+    path = workspace / "output" / "result.json"
+    written = json.loads(path.read_bytes())
+    written["error"] |= changes
+    path.write_text(json.dumps(written))
+    called = call("result", workspace, "--audience", audience)
+    assert called.exit_code == 1
+    assert called.error["code"] == "CONFIG_VALIDATION_ERROR"
+    assert "is no result as AutoScorer writes it" in called.error["message"]
+
+
+def test_a_delivered_artifacts_folder_is_told_of_and_ours_is_not(scored: Path) -> None:
+    assert call("score", scored).answer["meta"]["warnings"] == []
+    (scored / "output" / "artifacts" / "mine.txt").write_text("delivered")
+    (warning,) = call("score", scored).answer["meta"]["warnings"]
+    assert warning["code"] == "RESERVED_NAME"
+    assert "output/artifacts" in warning["message"]

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from autoscorer.access.tokens import make_token
 from autoscorer.store.base import Store
 from autoscorer.store.leases import lease_of
 from autoscorer.store.records import (
@@ -127,6 +128,15 @@ class Keeping(StoreCase):
         assert store.access.revoke("t1") == first
         assert store.access.tokens(acme) == (first,)
         assert store.access.revoke("t2") is None
+
+    def test_a_token_of_an_organisation_that_does_not_exist_is_refused(
+        self, store: Store, clock: MovableClock
+    ) -> None:
+        made = make_token(organisation_id="nobody", subject="ada", role=Role.VIEWER, now=clock().at)
+        with pytest.raises(AutoscorerError) as caught:
+            store.access.add_token(made.stored)
+        assert caught.value.code == "NOT_FOUND"
+        assert store.access.tokens("nobody") == ()
 
     def test_a_duty_has_one_holder_at_a_time(self, store: Store, clock: MovableClock) -> None:
         assert store.duties.take("maintenance", holder="a")

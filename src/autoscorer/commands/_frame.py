@@ -140,12 +140,15 @@ def execute(context: typer.Context, work: Callable[[Frame], Answer], *, as_json:
     started = time.perf_counter()
     frame = Frame(context.obj, as_json or not (sys.stdout and sys.stdout.isatty()))
     answer: Answer | None = None
+    panel: RenderableType | None = None
     error: AutoscorerError | None = None
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, frame.interrupt)
         with frame.resources, frame.progress() if not frame.as_json else nullcontext():
-            answer = work(frame)
+            found = work(frame)
+            panel = None if frame.as_json else found.panel()
+            answer = found
     except AutoscorerError as exc:
         error = exc
     except KeyboardInterrupt:
@@ -156,7 +159,7 @@ def execute(context: typer.Context, work: Callable[[Frame], Answer], *, as_json:
         error = _internal(frame, exc)
     # Nobody listens any more (a closed or full standard output): the exit code still tells.
     with suppress(OSError):
-        _show(frame, answer, error, time.perf_counter() - started)
+        _show(frame, answer, panel, error, time.perf_counter() - started)
     raise typer.Exit(_exit_code(answer, error))
 
 
@@ -201,7 +204,13 @@ def _exit_code(answer: Answer | None, error: AutoscorerError | None) -> int:
     return EXIT_PLATFORM if error.blame in ("operator", "platform") else EXIT_FAILED
 
 
-def _show(frame: Frame, answer: Answer | None, error: AutoscorerError | None, seconds: float) -> None:
+def _show(
+    frame: Frame,
+    answer: Answer | None,
+    panel: RenderableType | None,
+    error: AutoscorerError | None,
+    seconds: float,
+) -> None:
     warnings = [*frame.warnings, *(answer.warnings if answer else ())]
     if frame.as_json:
         _print_json(answer.data if answer else {}, error, warnings, seconds)
@@ -210,8 +219,8 @@ def _show(frame: Frame, answer: Answer | None, error: AutoscorerError | None, se
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    if answer is not None:
-        show(answer.panel(), warnings)
+    if panel is not None:
+        show(panel, warnings)
     if error is not None:
         show(error_panel(error), warnings)
 

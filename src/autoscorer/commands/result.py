@@ -48,10 +48,6 @@ def command(
 
 def _failure(error: dict[str, Any]) -> RenderableType:
     from autoscorer.commands._panels import error_panel
-    from autoscorer.utils.errors import AutoscorerError
+    from autoscorer.utils.errors import read_error
 
-    details = dict(error.get("details", {}))
-    cause = details.pop("cause", "")
-    return error_panel(
-        AutoscorerError(error["code"], error["message"], details, cause=cause, stage=error["stage"])
-    )
+    return error_panel(read_error(error))

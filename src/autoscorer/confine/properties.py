@@ -18,7 +18,6 @@ PACKAGES = "only /usr, the interpreter, its packages, the scorer and the view ar
 READ_ONLY_VIEW = "read-only root, reference, input and predictions"
 NAMES = "own uts namespace"
 CGROUPS = "own cgroup namespace"
-MEMORY_OF_OTHERS = "no look at the platform's memory and environment"
 
 NO_NEW_PRIVILEGES = "no new privileges"
 CLEAN_ENVIRONMENT = "clean environment"

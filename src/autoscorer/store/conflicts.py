@@ -31,8 +31,8 @@ def retry_conflict(task_id: str) -> AutoscorerError:
     return AutoscorerError("CONFLICT", message, {"task_id": task_id}, cause="job_id")
 
 
-def no_organisation(new: NewJob) -> AutoscorerError:
-    return AutoscorerError("NOT_FOUND", f"There is no organisation {new.organisation_id}.")
+def no_organisation(organisation_id: str) -> AutoscorerError:
+    return AutoscorerError("NOT_FOUND", f"There is no organisation {organisation_id}.")
 
 
 def no_place(new: NewJob) -> AutoscorerError:

@@ -131,6 +131,19 @@ class AutoscorerError(Exception):
         )
 
 
+def read_error(error: Mapping[str, Any]) -> AutoscorerError:
+    """The error that `make_error` wrote. Raises ValueError for anything else."""
+    details = error.get("details", {})
+    texts = [error.get("code"), error.get("message"), error.get("stage")]
+    if error.get("ok") is not False or not isinstance(details, dict):
+        raise ValueError("is no standard error")
+    if not all(isinstance(text, str) for text in (*texts, details.get("cause", ""))):
+        raise ValueError("is no standard error")
+    given = {key: value for key, value in details.items() if key != "cause"}
+    cause = details.get("cause", "")
+    return AutoscorerError(error["code"], error["message"], given, cause=cause, stage=error["stage"])
+
+
 def make_error(
     stage: str,
     code: str,

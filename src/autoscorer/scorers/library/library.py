@@ -98,11 +98,6 @@ class Library(Lookup):
             index.names[entry.card.name].current = None
         return entry.card
 
-    def note_failure(self, path: str | Path, error: AutoscorerError) -> None:
-        """Keep why a source cannot be loaded, as `load` does for what it raises."""
-        self._make_folders()
-        self._note(source_path(path), error, None)
-
     def pin(self, pin: str, holder: str) -> Entry:
         """Keep the content ``name@sha256`` until `unpin` of ``holder``. Raises SCORER_NOT_FOUND."""
         self._make_folders()

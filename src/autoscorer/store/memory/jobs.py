@@ -33,7 +33,7 @@ class MemoryJobs:
     def submit(self, new: NewJob) -> Submission:
         with self._rooms.lock:
             if new.organisation_id not in self._rooms.organisations:
-                raise no_organisation(new)
+                raise no_organisation(new.organisation_id)
             standing = self._in_its_place(new)
             if standing is not None:
                 return standing

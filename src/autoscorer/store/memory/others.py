@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from autoscorer.store.conflicts import name_conflict
+from autoscorer.store.conflicts import name_conflict, no_organisation
 from autoscorer.store.memory.rooms import Rooms
 from autoscorer.store.moves import LEASE_S
 from autoscorer.store.records import (
@@ -150,6 +150,8 @@ class MemoryAccess:
 
     def add_token(self, token: StoredToken) -> None:
         with self._rooms.lock:
+            if token.organisation_id not in self._rooms.organisations:
+                raise no_organisation(token.organisation_id)
             self._rooms.tokens[token.token_id] = token
 
     def token_by_hash(self, secret_sha256: str) -> StoredToken | None:

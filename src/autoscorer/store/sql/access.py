@@ -8,7 +8,7 @@ from uuid import uuid4
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from autoscorer.store.conflicts import name_conflict
+from autoscorer.store.conflicts import name_conflict, no_organisation
 from autoscorer.store.records import Organisation, StoredToken
 from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import organisation_of, token_of, values_of
@@ -44,8 +44,11 @@ class SqlAccess:
             return tuple(organisation_of(row) for row in rows)
 
     def add_token(self, token: StoredToken) -> None:
-        with self._database.writing() as connection:
-            connection.execute(insert(tokens).values(values_of(token)))
+        try:
+            with self._database.writing() as connection:
+                connection.execute(insert(tokens).values(values_of(token)))
+        except IntegrityError as exc:  # ids and hashes are random: what is amiss is the organisation
+            raise no_organisation(token.organisation_id) from exc
 
     def token_by_hash(self, secret_sha256: str) -> StoredToken | None:
         with self._database.reading() as connection:

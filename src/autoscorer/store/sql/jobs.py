@@ -65,7 +65,7 @@ class SqlJobs:
         try:
             seq = connection.scalar(statement.returning(jobs.c.seq))
         except IntegrityError as exc:
-            raise no_organisation(new) from exc
+            raise no_organisation(new.organisation_id) from exc
         if seq is None:
             return None
         change = moves.submitted(job, seq=seq)

@@ -11,7 +11,7 @@ PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(BED) $(BIN)/pyte
 # With a Docker engine, started where none answers and stopped again afterwards.
 test test-docker reliability bench: BED = scripts/testbed run
 
-.PHONY: help install demo test check lint unit test-docker reliability bench docs constraints clean
+.PHONY: help install demo test check lint unit test-docker reliability chaos bench docs constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,10 @@ unit: .venv/.dev
 reliability: .venv/.dev ## Try every attack and fault on a real engine and write docs/RELIABILITY.md
 	@scripts/test-services
 	@$(BED) scripts/reliability
+
+chaos: .venv/.dev ## Break the service's workers in every way and write the counts into docs/RELIABILITY.md
+	@scripts/test-services
+	@scripts/chaos
 
 bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.md (GROUP=tables: that part)
 	@$(BED) $(BIN)/python -m benchmarks $(GROUP)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from autoscorer.claims import Claim, FencedError, Holder, claim, clear_attempt
+from autoscorer.claims import Claim, FencedError, claim, clear_attempt
+from autoscorer.locking import Holder
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Workspace
 

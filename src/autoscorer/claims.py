@@ -7,77 +7,25 @@ finds nothing to rename, whenever it wakes (docs/adr/0013).
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import secrets
-import stat
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autoscorer.locking import Holder, Signature, acquire, sweep
 from autoscorer.schemas.job import SpecFault, spec_error
 from autoscorer.utils.artifacts import remove_tree, write_json
-from autoscorer.utils.errors import AutoscorerError
+from autoscorer.utils.errors import disk_full
 from autoscorer.workspace import Attempt, Workspace
 
-LOCK_NAME = ".autoscorer.lock"
-POLL_S = 0.1
-DOOR_TRIES = 200  # of 5 ms: longer than the few calls somebody needs at the door
 _DESK, _FORMER, _GONE = ".desk-", "former", ".gone-"
-# O_NONBLOCK: a pipe of that name must not make us wait.
-_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class FencedError(Exception):
     """Raised when the holder may not write any more. What it did is to be thrown away, and told to nobody."""
-
-
-def _nothing() -> None:
-    return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Holder:
-    """Who wants to write.
-
-    ``lease`` names what it works under, empty for a process that only has itself. ``is_over`` says of
-    another holder's lease whether it has ended. ``keep_waiting`` is asked while somebody else holds the
-    workspace. ``guard`` is called before every change and raises `FencedError` if the lease is lost.
-    """
-
-    lease: str = ""
-    is_over: Callable[[str], bool] = lambda _lease: False
-    keep_waiting: Callable[[], bool] = lambda: False
-    guard: Callable[[], None] = _nothing
-
-
-@dataclass(kw_only=True)
-class _Signature:
-    """What a holder writes into the lock file, in its own copy of it: who it is, and the last attempt.
-
-    A number is never given twice, so that no two attempts share a folder's name, awake or asleep.
-    """
-
-    descriptor: int
-    pid: str
-    lease: str
-    last_attempt: int
-
-    @classmethod
-    def read(cls, descriptor: int) -> _Signature:
-        """What stands there; empty or nought what does not."""
-        lines = os.pread(descriptor, 1024, 0).decode("ascii", "replace").split("\n")
-        pid, lease, last, *_ = (*(line.strip() for line in lines), "", "", "")
-        number = int(last) if last.isascii() and last.isdecimal() and len(last) < 10 else 0
-        return cls(descriptor=descriptor, pid=pid, lease=lease, last_attempt=number)
-
-    def write(self) -> None:
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, f"{self.pid}\n{self.lease}\n{self.last_attempt}\n".encode(), 0)
 
 
 @dataclass(frozen=True)
@@ -87,7 +35,7 @@ class Claim:
     workspace: Workspace
     desk: Path
     guard: Callable[[], None]
-    _signature: _Signature
+    _signature: Signature
 
     def new_attempt(self) -> Attempt:
         """A fresh, private folder for one attempt; numbers only grow."""
@@ -157,10 +105,11 @@ def claim(workspace: Workspace, holder: Holder | None = None) -> Iterator[Claim]
     faults = workspace.structure_faults()
     if faults:
         raise spec_error(faults, cause="workspace")
-    signature = _acquire(workspace.root, holder)
+    signature = acquire(workspace.root, holder)
     try:
         held = Claim(workspace, _make_desk(workspace), holder.guard, signature)
         try:
+            sweep(workspace.root)
             _sweep(held)
             yield held
         finally:
@@ -179,105 +128,14 @@ def clear_attempt(attempt: Attempt) -> None:
     attempt.discard()
 
 
-def _acquire(root: Path, holder: Holder) -> _Signature:
-    """Our signature in the locked lock file that stands at its name."""
-    while True:
-        with _door(root):
-            descriptor = _open_lock(root)
-            try:
-                former = _Signature.read(descriptor)
-                if _is_free(descriptor):
-                    return _signed(descriptor, holder, former)
-                if former.lease and holder.is_over(former.lease):
-                    return _take_over(root, holder, former)
-            except BaseException:  # clean-up: an interrupt leaves no lock held
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
-        if not holder.keep_waiting():
-            raise _busy(former.pid)
-        time.sleep(POLL_S)
-
-
-def _signed(descriptor: int, holder: Holder, former: _Signature) -> _Signature:
-    signature = _Signature(
-        descriptor=descriptor, pid=str(os.getpid()), lease=holder.lease, last_attempt=former.last_attempt
-    )
-    signature.write()
-    return signature
-
-
-def _take_over(root: Path, holder: Holder, former: _Signature) -> _Signature:
-    """Put a lock file of our own in the place of the one that its holder will not give back."""
-    fresh = root / f"{LOCK_NAME}.{secrets.token_hex(8)}"
-    descriptor = os.open(fresh, _LOCK_FLAGS | os.O_EXCL, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        signature = _signed(descriptor, holder, former)
-        fresh.rename(root / LOCK_NAME)
-    except BaseException:  # clean-up: what was not put in place is removed
-        fresh.unlink(missing_ok=True)
-        os.close(descriptor)
-        raise
-    os.close(former.descriptor)
-    return signature
-
-
-@contextmanager
-def _door(root: Path) -> Iterator[None]:
-    """One at a time decides who holds the workspace: a short lock on the folder itself.
-
-    Without it, one who takes an abandoned lock file over and one who finds it free could both go on.
-    """
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for _ in range(DOOR_TRIES):
-            if _is_free(descriptor):
-                break
-            time.sleep(0.005)
-        else:
-            raise _busy("")
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _open_lock(root: Path) -> int:
-    try:
-        descriptor = os.open(root / LOCK_NAME, _LOCK_FLAGS, 0o644)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            os.close(descriptor)
-            raise OSError(errno.EINVAL, "it is no plain file of its own")
-    except OSError as exc:
-        raise _unwritable(LOCK_NAME, exc) from exc
-    return descriptor
-
-
-def _is_free(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _busy(pid: str) -> AutoscorerError:
-    message = f"process {pid or 'unknown'} is working on this workspace"
-    return AutoscorerError("WORKSPACE_BUSY", message, {"pid": pid})
-
-
-def _unwritable(name: str, exc: OSError) -> AutoscorerError:
-    return spec_error([SpecFault(name, f"cannot be opened: {exc.strerror}")], cause="workspace")
-
-
 def _make_desk(workspace: Workspace) -> Path:
     desk = workspace.attempts_dir / f"{_DESK}{secrets.token_hex(8)}"
     try:
         workspace.attempts_dir.mkdir(exist_ok=True)
         desk.mkdir(mode=0o700)
     except OSError as exc:
-        raise _unwritable(".attempts", exc) from exc
+        fault = SpecFault(".attempts", f"cannot be made: {exc.strerror}")
+        raise disk_full(exc) or spec_error([fault], cause="workspace") from exc
     return desk
 
 

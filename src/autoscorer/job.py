@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoscorer import records, staging
-from autoscorer.claims import Claim, FencedError, Holder, claim
+from autoscorer.claims import Claim, FencedError, claim
 from autoscorer.executor.base import Executor, StopReason, StopSignal
 from autoscorer.harvest import HarvestPolicy
+from autoscorer.locking import Holder
 from autoscorer.records import JobFacts
 from autoscorer.scheduler import MAX_ATTEMPTS
 from autoscorer.schemas.envelope import Warning_
@@ -22,12 +22,10 @@ from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.handover import FOLDER
 from autoscorer.scorers.result_cache import ResultCache
 from autoscorer.utils.config import Settings
-from autoscorer.utils.errors import AutoscorerError
+from autoscorer.utils.errors import AutoscorerError, disk_full
 from autoscorer.utils.logger import JobLogger, log_event
 from autoscorer.validation import exposure_warnings
 from autoscorer.workspace import Attempt, Workspace
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Conclude = Callable[[Result, AutoscorerError | None], Result | None]
 
@@ -162,9 +160,8 @@ def _exposed(warnings: Sequence[Warning_]) -> AutoscorerError:
 
 
 def _unexpected(exc: BaseException, job_id: str, stage: str) -> AutoscorerError:
-    if isinstance(exc, OSError) and exc.errno in _DISK_FULL:
-        message = "the disk of the workspace, or of the platform's data, is full"
-        return AutoscorerError("RESOURCE_UNAVAILABLE", message, cause="disk", stage=stage)
+    if (full := disk_full(exc)) is not None:
+        return full
     log_event("ERROR", "job_internal_error", error=exc, job_id=job_id)
     message = f"unexpected {type(exc).__name__} in the platform"
     return AutoscorerError("INTERNAL_ERROR", message, stage=stage)

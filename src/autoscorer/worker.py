@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from autoscorer import pipeline, records
-from autoscorer.claims import FencedError, Holder
+from autoscorer.claims import FencedError
 from autoscorer.ending import Ending
 from autoscorer.executor.base import Executor, StopReason
 from autoscorer.executor.ownership import Owner
 from autoscorer.job import JobContext
+from autoscorer.locking import Holder
 from autoscorer.records import JobFacts
 from autoscorer.schemas.job import SpecFault, spec_error
 from autoscorer.scorers.catalog import Catalog

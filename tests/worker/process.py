@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +52,7 @@ def _reap() -> None:
         try:
             pid, status = os.waitpid(-1, 0)
         except ChildProcessError:
-            threading.Event().wait(0.01)
+            select.select([], [], [], 0.01)  # relative: this process may have a wrong clock
             continue
         _say({"ended": pid, "code": os.waitstatus_to_exitcode(status)})
 
@@ -102,11 +103,16 @@ class Workers:
 
 
 @contextmanager
-def workers(site: Site) -> Iterator[Workers]:
+def workers(site: Site, environ: Mapping[str, str] | None = None) -> Iterator[Workers]:
     """The process that workers are forked from, ended with all of them."""
     command = [sys.executable, "-m", "tests.worker.process", str(site.root), site.url]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, **(environ or {})},
     )
     found = Workers(process)
     listener = threading.Thread(target=found.hear, daemon=True)

@@ -38,11 +38,12 @@ class Site:
 
     def open_store(self, *, ahead_s: float = 0.0) -> SqlStore:
         """The store; with ``ahead_s`` for a process that comes so much later."""
-        return SqlStore(self.url, clock=later(ahead_s) if ahead_s else None)
+        clock = later(ahead_s) if self.url.startswith("sqlite") else server_later(ahead_s)
+        return SqlStore(self.url, clock=clock if ahead_s else None)
 
-    def workspace(self, program: str = "good", **spec: Any) -> Path:
+    def workspace(self, program: str = "good", *, below: Path | None = None, **spec: Any) -> Path:
         number = next(self._numbers)
-        root = self.root / "workspaces" / f"w{number}"
+        root = (below or self.root / "workspaces") / f"w{number}"
         for name in ("input", "reference", "output"):
             (root / name).mkdir(parents=True)
         value = {
@@ -61,7 +62,7 @@ class Site:
             "organisation_id": organisation(store),
             "job_id": json.loads((folder / "meta.json").read_text())["job_id"],
             "action": Action(action),
-            "workspace": folder.name,
+            "workspace": str(folder.relative_to(self.root / "workspaces")),
             "spec": {},
             "submitted_by": "ada",
             "backend": "stub",
@@ -104,7 +105,6 @@ def site_at(root: Path, url: str, **environ: str) -> Site:
     given = {
         "WORKSPACE_ROOT": str(root / "workspaces"),
         "DATA_DIR": str(root / "data"),
-        "DATABASE_URL": url,
         "MIN_FREE_DISK": "0",
         "MAX_OUTPUT_BYTES": "1Mi",
         "CACHE_MAX_BYTES": "0",
@@ -126,6 +126,11 @@ def later(seconds: float) -> Callable[[], Instant]:
         return Instant(at=now.at, era=now.era, elapsed_s=now.elapsed_s + seconds)
 
     return clock
+
+
+def server_later(seconds: float) -> Callable[[], Instant]:
+    """A database server's clock as it will be; server and tests are on one machine."""
+    return lambda: Instant.of_server(time.time() + seconds)
 
 
 def state_of(store: Store, job: Job) -> Job:

@@ -11,6 +11,7 @@ import pytest
 
 from autoscorer.store.transitions import JobState
 from tests.worker import sabotage
+from tests.worker.counts import Counts
 from tests.worker.process import Workers, workers
 from tests.worker.sites import Site, check_sound, ended, make_site, state_of, until
 
@@ -29,6 +30,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 def crew(site: Site) -> Iterator[Workers]:
     with workers(site) as started:
         yield started
+
+
+@pytest.fixture(autouse=True)
+def counted(request: pytest.FixtureRequest, counts: Counts) -> None:
+    """What succeeds here has lost, doubled and left nothing: `check_sound` looks at every job."""
+    point = request.node.callspec.params.get("point", "") if hasattr(request.node, "callspec") else ""
+    deed = "stopped past its lease, then continued" if "slept" in request.node.name else "killed"
+    where = "before each move of a file" if point.startswith("move") else "at each boundary of a stage"
+    if "every_move" in request.node.name:
+        deed = "killed, and stopped past its lease"
+    counts.fault = f"worker {deed}, {where}" if point else "four workers, ten jobs"
+    counts.faults, counts.jobs = 1 if point else 4, 1 if point else 10
 
 
 def killed_at(site: Site, crew: Workers, point: str) -> bool:

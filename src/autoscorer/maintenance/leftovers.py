@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from autoscorer.claims import Claim, Holder, claim
+from autoscorer.claims import Claim, claim
 from autoscorer.ending import result_of
 from autoscorer.executor.base import Executor
 from autoscorer.executor.ownership import Owner, process_is_alive
+from autoscorer.locking import Holder
 from autoscorer.maintenance.loop import Duty, of_this_machine
 from autoscorer.schemas.result import Result
 from autoscorer.store.base import Store

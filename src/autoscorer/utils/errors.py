@@ -9,6 +9,7 @@ The table itself is data: ``error_codes.toml`` beside this file.
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -171,3 +172,11 @@ def make_error(
     if logs_path is not None:
         error["logs"] = str(logs_path)
     return error
+
+
+def disk_full(exc: BaseException) -> AutoscorerError | None:
+    """The error that a full disk is; None for any other fault."""
+    if not isinstance(exc, OSError) or exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    message = "the disk of the workspace, or of the platform's data, is full"
+    return AutoscorerError("RESOURCE_UNAVAILABLE", message, cause="disk")

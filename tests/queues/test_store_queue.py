@@ -47,15 +47,15 @@ class Recorder:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return make_site(tmp_path / "site")
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = make_site(tmp_path / "site")
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def store(site: Site) -> Iterator[SqlStore]:
-    opened = site.open_store()
-    yield opened
-    opened.close()
+def store(site: Site) -> SqlStore:
+    return site.open_store()
 
 
 @contextmanager

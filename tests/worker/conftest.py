@@ -18,10 +18,12 @@ __all__ = ["postgres_server", "postgres_url"]
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.long])])
-def any_site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
+def any_site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     """A service on each kind of database in turn."""
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
-    return make_site(tmp_path / "site", url)
+    site = make_site(tmp_path / "site", url)
+    yield site
+    site.close()
 
 
 @pytest.fixture

@@ -35,11 +35,18 @@ class Site:
     url: str
     settings: Settings
     _numbers: Any = field(default_factory=itertools.count)
+    _opened: list[SqlStore] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Close every store that was opened."""
+        while self._opened:
+            self._opened.pop().close()
 
     def open_store(self, *, ahead_s: float = 0.0) -> SqlStore:
         """The store; with ``ahead_s`` for a process that comes so much later."""
         clock = later(ahead_s) if self.url.startswith("sqlite") else server_later(ahead_s)
-        return SqlStore(self.url, clock=clock if ahead_s else None)
+        self._opened.append(SqlStore(self.url, clock=clock if ahead_s else None))
+        return self._opened[-1]
 
     def workspace(self, program: str = "good", *, below: Path | None = None, **spec: Any) -> Path:
         number = next(self._numbers)

@@ -19,7 +19,7 @@ from autoscorer.store.sql_store import SqlStore
 from autoscorer.store.transitions import JobState
 from tests.worker.counts import Counts
 from tests.worker.process import Workers, workers
-from tests.worker.sites import Site, ended, later, make_site, result_json, state_of, until
+from tests.worker.sites import Site, ended, make_site, result_json, state_of, until
 from tests.worker.stub import starts
 
 pytestmark = pytest.mark.slow
@@ -276,7 +276,7 @@ def test_a_program_in_the_sandbox_ends_with_its_worker(tmp_path: Path, counts: C
     name = "killed" if deed == signal.SIGKILL else "asleep past its lease"
     counts.fault, counts.faults = f"worker {name} with a program in the sandbox", 1
     site = make_site(tmp_path / "site")
-    store, later_store = site.open_store(), SqlStore(site.url, clock=later(40))
+    store, later_store = site.open_store(), site.open_store(ahead_s=40)
     folder = site.workspace(container={"image": "none", "cmd": ["python", "-c", PROGRAM]})
     job = site.submit(store, folder, backend="local")
     noted = site.settings.data_dir / "programs"
@@ -300,6 +300,7 @@ def test_a_program_in_the_sandbox_ends_with_its_worker(tmp_path: Path, counts: C
     assert list(noted.iterdir()) == []
     counts.count(site, store, {folder: job})
     counts.check()
+    site.close()
 
 
 def recover_all(site: Site, store: SqlStore) -> None:

@@ -23,7 +23,6 @@ from tests.worker.sites import (
     Site,
     ended,
     event_names,
-    later,
     leftovers,
     make_site,
     result_json,
@@ -34,15 +33,15 @@ from tests.worker.stub import starts
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return make_site(tmp_path / "site")
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = make_site(tmp_path / "site")
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def store(site: Site) -> Iterator[SqlStore]:
-    opened = site.open_store()
-    yield opened
-    opened.close()
+def store(site: Site) -> SqlStore:
+    return site.open_store()
 
 
 def claimed(store: SqlStore, worker: str = "w1") -> Job:
@@ -118,7 +117,7 @@ def test_what_the_platform_failed_is_tried_three_times(
     workspace = site.workspace(program)
     site.submit(store, workspace)
     for attempt in (1, 2, 3):
-        store = SqlStore(site.url, clock=later(100.0 * attempt))
+        store = site.open_store(ahead_s=100.0 * attempt)
         job = claimed(store)
         assert job.attempt == attempt
         site.worker(store).work(job)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from autoscorer import claims
 from autoscorer.claims import Claim, FencedError, claim, clear_attempt
 from autoscorer.locking import Holder
 from autoscorer.utils.errors import AutoscorerError
@@ -22,6 +25,20 @@ def workspace(tmp_path: Path) -> Workspace:
     (tmp_path / "ws" / "output").mkdir()
     (tmp_path / "ws" / "output" / "pred.csv").write_text("former")
     return Workspace.open(tmp_path / "ws")
+
+
+@pytest.fixture
+def mounted(workspace: Workspace) -> Iterator[Workspace]:
+    """A workspace whose `output/` is a mount of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    folder = workspace.root / "output"
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+    try:
+        (folder / "pred.csv").write_text("former")
+        yield workspace
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 def over(*leases: str) -> Callable[[str], bool]:
@@ -116,16 +133,68 @@ def test_control_with_its_desk_left_alone_it_would_change_the_output(
             assert not target.is_file() or target.read_text() != "second"
 
 
-def test_of_many_that_take_over_at_once_one_holds_the_workspace_at_a_time(workspace: Workspace) -> None:
-    inside, worst, ended = threading.Semaphore(1), [0], threading.Barrier(9)
+def test_an_output_that_is_a_mount_is_replaced_and_the_former_kept(mounted: Workspace) -> None:
+    (mounted.root / "output" / "link").symlink_to("pred.csv")
+    with claim(mounted) as held:
+        attempt = held.new_attempt()
+        fresh = attempt.root / "fresh"
+        (fresh / "folder").mkdir(parents=True)
+        (fresh / "folder" / "pred.csv").write_text("new")
+        held.publish(attempt, fresh, mounted.root / "output")
+    left = {str(path.relative_to(mounted.root / "output")) for path in mounted.root.glob("output/**/*")}
+    assert left == {"folder", "folder/pred.csv"}
+    assert sorted(path.name for path in attempt.previous_output.iterdir()) == ["link", "pred.csv"]
+    assert (attempt.previous_output / "pred.csv").read_text() == "former"
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("is_taken_over", [True, False])
+def test_one_that_wakes_while_it_writes_to_a_mount_changes_nothing(
+    mounted: Workspace, change: str, is_taken_over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It falls asleep before it removes or has copied; control: not taken over, it changes the output."""
+    with ExitStack() as second, claim(mounted, Holder(lease="a.1")) as asleep:
+        fresh = asleep.new_attempt().root / "fresh"
+        for folder in (fresh, asleep.desk / "artifacts"):
+            folder.mkdir()
+
+        def named(path: Path) -> Path:
+            monkeypatch.setattr("autoscorer.claims._beside", beside)
+            if is_taken_over:
+                taker = Holder(lease="a.2", is_over=over("a.1"))
+                published(second.enter_context(claim(mounted, taker)), "second")
+            return beside(path)
+
+        beside = claims._beside
+        monkeypatch.setattr("autoscorer.claims._beside", named)
+        if is_taken_over:
+            with pytest.raises(FencedError):
+                CHANGES[change](asleep, fresh)
+            assert [path.name for path in (mounted.root / "output").iterdir()] == ["pred.csv"]
+            assert output(mounted) == "second"
+        else:
+            CHANGES[change](asleep, fresh)
+            target = mounted.root / "output" / "pred.csv"
+            assert not target.is_file() or target.read_text() != "former"
+
+
+def most_at_once(workspace: Workspace, *, patience_s: float) -> int:
+    """Eight that take over at once: how many were seen inside together. Each waits a while for another."""
+    inside, worst, ended = [0], [0], threading.Barrier(9)
+    change = threading.Lock()
+    met = threading.Event()
 
     def taker(number: int) -> None:
         holder = Holder(lease=f"b.{number}", is_over=over("a.1"), keep_waiting=lambda: True)
         with claim(workspace, holder):
-            if not inside.acquire(blocking=False):
-                worst[0] += 1
-            else:
-                inside.release()
+            with change:
+                inside[0] += 1
+                worst[0] = max(worst[0], inside[0])
+            if worst[0] > 1:
+                met.set()
+            met.wait(patience_s)
+            with change:
+                inside[0] -= 1
         ended.wait(60)
 
     with claim(workspace, Holder(lease="a.1")):
@@ -135,9 +204,20 @@ def test_of_many_that_take_over_at_once_one_holds_the_workspace_at_a_time(worksp
         ended.wait(60)
         for thread in threads:
             thread.join()
-    assert worst == [0]
+    return worst[0]
+
+
+def test_of_many_that_take_over_at_once_one_holds_the_workspace_at_a_time(workspace: Workspace) -> None:
+    assert most_at_once(workspace, patience_s=0.05) == 1
     left = sorted(path.name for path in workspace.root.iterdir())
     assert left == [".attempts", ".autoscorer.lock", "input", "output"], "no lock file of a taker stays"
+
+
+def test_control_without_the_lock_many_hold_it_at_once(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoscorer.locking._is_free", lambda _: True)
+    assert most_at_once(workspace, patience_s=30) > 1
 
 
 def test_what_a_dead_holder_left_is_removed_and_a_former_output_kept(workspace: Workspace) -> None:

@@ -1,12 +1,14 @@
 """The right to write in a workspace: one holder at a time, taken over from one whose lease is gone.
 
 A holder has a desk, a folder of its own under `.attempts/`, and changes `output/` and `logs/` by renames
-from it or to it, nothing else. Who takes over moves the former desk away first: a holder that was asleep
-finds nothing to rename, whenever it wakes (docs/adr/0013).
+from it or to it. Into one that is a mount of its own it copies beside the place, and renames there if the
+desk still stands. Who takes over moves the former desk away first: a holder that was asleep finds nothing
+to rename, whenever it wakes (docs/adr/0013).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from typing import Any
 
 from autoscorer.locking import Holder, Signature, acquire, sweep
 from autoscorer.schemas.job import SpecFault, spec_error
-from autoscorer.utils.artifacts import remove_tree, write_json
+from autoscorer.utils.artifacts import copy_entry, remove_tree, write_json
 from autoscorer.utils.errors import disk_full
 from autoscorer.workspace import Attempt, Workspace
 
@@ -48,13 +50,20 @@ class Claim:
 
     def publish(self, attempt: Attempt, fresh: Path, output_dir: Path) -> None:
         """Make ``fresh`` the workspace's output; the former output moves into ``attempt``."""
-        former = self.desk / _FORMER
+        former, prepared = self.desk / _FORMER, self.desk / "fresh"
         with self._fenced():
-            fresh.rename(self.desk / "fresh")
-            if os.path.lexists(output_dir):
-                output_dir.rename(former)
-            output_dir.parent.mkdir(parents=True, exist_ok=True)
-            (self.desk / "fresh").rename(output_dir)
+            fresh.rename(prepared)
+            try:
+                if os.path.lexists(output_dir):
+                    self._move(output_dir, former)
+                output_dir.parent.mkdir(parents=True, exist_ok=True)
+                self._move(prepared, output_dir)
+            except OSError as exc:
+                if exc.errno != errno.EBUSY:
+                    raise
+                former.mkdir()  # a mount cannot be moved; what is in it can
+                self._move_content(output_dir, former)
+                self._move_content(prepared, output_dir)
             if os.path.lexists(former):
                 former.rename(attempt.previous_output)
 
@@ -62,7 +71,7 @@ class Claim:
         """Make ``prepared``, which lies on the desk, stand at ``target``, whatever stood there."""
         with self._fenced():
             self._clear(target)
-            prepared.rename(target)
+            self._move(prepared, target)
 
     def remove(self, target: Path) -> None:
         """Take away what stands at ``target``. Nothing there is no error."""
@@ -76,13 +85,44 @@ class Claim:
             write_json(prepared, value)
             if path.is_dir() and not path.is_symlink():
                 self._clear(path)
-            prepared.rename(path)
+            self._move(prepared, path)
 
     def _clear(self, target: Path) -> None:
         if os.path.lexists(target):
             removed = self.desk / f"removed-{secrets.token_hex(4)}"
-            target.rename(removed)
+            try:
+                target.rename(removed)
+            except OSError as exc:
+                if exc.errno != errno.EXDEV:
+                    raise
+                removed = _beside(target)
+                self.desk.stat()  # an OSError once it is gone
+                target.rename(removed)
             remove_tree(removed)
+
+    def _move(self, source: Path, target: Path) -> None:
+        try:
+            source.rename(target)
+        except OSError as exc:
+            if exc.errno != errno.EXDEV:
+                raise
+            self._move_across(source, target)
+
+    def _move_across(self, source: Path, target: Path) -> None:
+        """Move to another file system: a copy beside ``target``, renamed there if the desk still stands."""
+        copied = _beside(target)
+        try:
+            copy_entry(source, copied)
+            self.desk.stat()  # an OSError once it is gone
+            copied.rename(target)
+        except BaseException:  # clean-up: no part of a copy stays
+            remove_tree(copied)
+            raise
+        self._clear(source)
+
+    def _move_content(self, source: Path, target: Path) -> None:
+        for entry in list(source.iterdir()):
+            self._move(entry, target / entry.name)
 
     @contextmanager
     def _fenced(self) -> Iterator[None]:
@@ -126,6 +166,10 @@ def clear_attempt(attempt: Attempt) -> None:
         with suppress(OSError):  # gone already, or whoever holds the workspace by now removes it as well
             _clear_desk(attempt.workspace.attempts_dir / owner, attempt.workspace.new_attempt)
     attempt.discard()
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".autoscorer-{secrets.token_hex(8)}.part")
 
 
 def _make_desk(workspace: Workspace) -> Path:

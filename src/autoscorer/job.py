@@ -68,12 +68,16 @@ class JobContext:
 
 @dataclass
 class JobUnderWay:
-    """What is known of a job so far, so that a failure can tell it all."""
+    """What is known of a job so far, so that a failure can tell it all.
+
+    ``current`` is the stage, execution or scoring, that a fault of ours or an interrupt is told of.
+    """
 
     context: JobContext
     claim: Claim
     spec: JobSpec
     logger: JobLogger
+    current: str
     facts: JobFacts = field(default_factory=JobFacts)
     staged_s: float = 0.0
 
@@ -134,7 +138,7 @@ def under_way(context: JobContext, workspace_path: str | Path, *, stage: str) ->
         except AutoscorerError as exc:
             _tell_without_spec(context, held, exc)
             raise
-        job = JobUnderWay(context, held, spec, logger)
+        job = JobUnderWay(context, held, spec, logger, stage)
         job.facts.begin(spec)
         try:
             job.logger.start(spec.model_dump(mode="json", exclude_none=True))
@@ -147,11 +151,12 @@ def under_way(context: JobContext, workspace_path: str | Path, *, stage: str) ->
         except FencedError:
             raise
         except KeyboardInterrupt:
-            raise _fail(job, AutoscorerError("CANCELLED", "the job was interrupted", stage=stage)) from None
+            interrupted = AutoscorerError("CANCELLED", "the job was interrupted", stage=job.current)
+            raise _fail(job, interrupted) from None
         except AutoscorerError as exc:
             raise _fail(job, exc) from exc.__cause__
         except BaseException as exc:  # boundary of a job: our own fault must be told, and gets no score
-            raise _fail(job, _unexpected(exc, spec.job_id, stage)) from exc
+            raise _fail(job, _unexpected(exc, spec.job_id, job.current)) from exc
 
 
 def _exposed(warnings: Sequence[Warning_]) -> AutoscorerError:

@@ -75,6 +75,7 @@ def run_then_score(
         context.catalog.held(scorer_name or job.spec.scorer) as entry,
     ):
         _execute_until_judged(job)
+        job.current = "scoring"
         with job.attempt() as attempt:
             return _score(job, attempt, entry, params=params)
 
@@ -226,15 +227,20 @@ def _score(
             "resources": job.facts.resources | result.resources,
         }
     )
-    prepared, artifacts = job.claim.desk / FOLDER, job.output_dir / FOLDER
-    job.claim.remove(artifacts)
-    if prepared.exists():
-        job.claim.put(prepared, artifacts)
     job.logger.scoring_completed(duration_seconds=job.facts.timing["score_seconds"], summary=result.summary)
     concluded = job.conclude(result)
     if concluded is not None:
+        _put_artifacts(job)
         job.write_result(concluded)
     return Scored(result, job.output_dir / "result.json", job.facts.warnings)
+
+
+def _put_artifacts(job: JobUnderWay) -> None:
+    prepared, artifacts = job.claim.desk / FOLDER, job.output_dir / FOLDER
+    if prepared.exists():
+        job.claim.put(prepared, artifacts)
+    else:
+        job.claim.remove(artifacts)
 
 
 def _evaluated(job: JobUnderWay, entry: Entry, view: ScoringView, params: Mapping[str, Any]) -> Result:

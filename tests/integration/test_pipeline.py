@@ -8,11 +8,17 @@ import random
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autoscorer import pipeline
+from autoscorer.runtime import job_context, open_catalog, run_pipeline
+from autoscorer.schemas.result import Result
+from autoscorer.utils.config import Config
+from autoscorer.utils.errors import AutoscorerError
 from tests.cli import call, command, environment
 from tests.schemas.test_job import REFERENCE_EXAMPLE
 from tests.workspaces import ROOT, MakeWorkspace
@@ -303,6 +309,88 @@ def test_a_full_disk_is_the_platforms_fault_and_gives_no_score(make_workspace: M
         assert call("score", small / "ws").exit_code == 0, "control: with room it scores"
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "bind"])
+def test_a_workspace_whose_output_and_logs_are_mounts_of_their_own_works_the_same(
+    make_workspace: MakeWorkspace, kind: str
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    workspace = make_workspace(program=GOOD, predictions="id,label\n1,cat\n2,dog\n")
+    mounts = []
+    try:
+        for name in ("output", "logs"):
+            volume, folder = workspace.parent / f"volume-{name}", workspace / name
+            volume.mkdir()
+            folder.mkdir(exist_ok=True)
+            source = ["-t", "tmpfs", "tmpfs"] if kind == "tmpfs" else ["--bind", str(volume)]
+            subprocess.run(["mount", *source, folder], check=True)
+            mounts.append(folder)
+        delivered = workspace / "output" / "pred.csv"
+        delivered.write_text("id,label\n1,cat\n2,dog\n")
+        for _ in range(2):  # the second time over a result that is there
+            assert call("score", workspace).exit_code == 0
+            assert result_of(workspace)["summary"]["score"] == 1.0
+        assert call("pipeline", workspace, "--backend", "local").exit_code == 0
+        assert result_of(workspace)["summary"]["score"] < 1.0
+        names = sorted(path.name for path in (workspace / "output").iterdir())
+        assert names == ["artifacts", "pred.csv", "result.json"]
+        assert (workspace / "logs" / "run_info.json").exists()
+        kept = list(workspace.glob(".attempts/*/previous_output/pred.csv"))
+        assert [path.read_text() for path in kept] == ["id,label\n1,cat\n2,dog\n"]
+    finally:
+        for folder in mounts:
+            subprocess.run(["umount", folder], check=True)
+
+
+def test_the_former_artifacts_stand_until_the_new_score_is_told(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace(predictions="id,label\n1,cat\n2,cat\n")
+    artifacts = workspace / "output" / "artifacts"
+
+    def shown() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in artifacts.iterdir()}
+
+    at_the_end = []
+
+    def conclude(result: Result, _: AutoscorerError | None) -> Result:
+        at_the_end.append(shown())
+        return result
+
+    settings = Config().settings
+    with open_catalog(settings) as catalog:
+        context = job_context(settings, catalog)
+        pipeline.score(context, workspace)
+        former = shown()
+        (workspace / "output" / "pred.csv").write_text("id,label\n1,cat\n2,dog\n")
+        pipeline.score(replace(context, conclude=conclude), workspace)
+    assert at_the_end == [former]
+    assert shown() != former
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [(RuntimeError, "INTERNAL_ERROR"), (KeyboardInterrupt, "CANCELLED")]
+)
+@pytest.mark.parametrize(
+    ("at", "stage"), [("autoscorer.pipeline.plan", "execution"), ("autoscorer.pipeline.evaluate", "scoring")]
+)
+def test_a_fault_of_ours_or_an_interrupt_in_a_pipeline_is_told_of_the_stage_it_came_in(
+    make_workspace: MakeWorkspace,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: type[BaseException],
+    code: str,
+    at: str,
+    stage: str,
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise fault
+
+    workspace = make_workspace(program=GOOD)
+    monkeypatch.setattr(at, broken)
+    with pytest.raises(AutoscorerError) as caught:
+        run_pipeline(workspace, backend="local")
+    assert (caught.value.code, caught.value.stage) == (code, stage)
+    assert result_of(workspace)["error"]["stage"] == stage
 
 
 @pytest.mark.parametrize("name", ["regression", "detection"])

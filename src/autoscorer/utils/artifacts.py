@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -93,6 +94,14 @@ def clear_name(path: Path) -> None:
         remove_tree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def copy_entry(source: Path, target: Path) -> None:
+    """Copy a file, a link or a whole folder to ``target``, where nothing is. No link is followed."""
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def remove_tree(path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +19,7 @@ from autoscorer.scorers.host import Entry
 from autoscorer.scorers.library import opening
 from autoscorer.scorers.result_cache import UNUSABLE, ResultCache
 from autoscorer.scorers.view import files_view
+from autoscorer.utils.artifacts import temporary_folder
 from autoscorer.utils.config import Config, Settings
 from autoscorer.utils.errors import AutoscorerError
 
@@ -319,8 +318,7 @@ def _score_files(
     cache: ResultCache | None,
 ) -> Result:
     """The result; its artifacts are in ``output``, if there is one."""
-    root = Path(tempfile.mkdtemp(prefix="autoscorer-"))
-    try:
+    with temporary_folder() as root:
         with files_view(entry.card, reference, predictions, root) as view:
             provenance = {"isolation": "none: nothing was run", "image_digest": "none"}
             result = evaluate(catalog, entry, view, params, provenance, cache=cache)
@@ -329,8 +327,6 @@ def _score_files(
         from autoscorer import records
 
         return records.publish_artifacts(result, root / "output", output)
-    finally:
-        shutil.rmtree(root)
 
 
 def _with_pictures(result: Result, output: Path) -> Result:

@@ -35,3 +35,14 @@ def test_an_example_names_only_files_below_its_folder(field: str, name: str) -> 
 def test_an_example_holds_texts() -> None:
     with pytest.raises(ValueError, match="texts by file name"):
         Example(reference={"gt.csv": b"bytes"}, predictions={})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../gt.csv", "a/gt.csv", "..", ".", "", "a\0", "a\\b", "é" * 101]
+)
+@pytest.mark.parametrize("field", ["reference_files", "prediction_files"])
+def test_the_files_a_scorer_looks_for_are_bare_names(field: str, name: str) -> None:
+    """We make links under these names; with a path a scorer's card would plant them anywhere."""
+    with pytest.raises(ValueError, match="names plain files"):
+        card(**{field: ("gt.csv", name)})
+    assert card(**{field: ("gt.csv", "Proben Nr. 1.csv")})

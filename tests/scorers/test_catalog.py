@@ -82,11 +82,27 @@ def test_a_version_that_is_not_kept_is_named(catalog: Catalog, library: Library,
         catalog.find("mime")
 
 
-def test_where_the_store_cannot_be_read_the_built_in_scorers_work(catalog: Catalog, tmp_path: Path) -> None:
+def test_in_a_store_that_cannot_be_read_a_name_means_nothing_and_a_hash_still_does(
+    catalog: Catalog, library: Library, tmp_path: Path
+) -> None:
+    """The loaded scorer took the name; a quiet fall back to the built-in one would score by other rules."""
+    built_in = catalog.find("classification_f1").card
+    library.load(write(tmp_path / "mine.py", scorer_text("classification_f1")), replace=True)
     write(tmp_path / "data/scorers/index.json", "no JSON")
-    assert catalog.find("classification_f1").card.origin == "builtin"
-    with pytest.raises(AutoscorerError, match="remove it and load the scorers again"):
-        catalog.find("mine")
+    for name in ("classification_f1", "mine"):
+        with pytest.raises(AutoscorerError, match="remove it and load the scorers again") as caught:
+            catalog.find(name)
+        assert caught.value.code == "RESOURCE_UNAVAILABLE"
+    assert catalog.find(built_in.pin).card == built_in
+
+
+def test_an_own_scorer_that_names_files_outside_its_folder_is_unloadable(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(load_builtin().get("classification_f1")), "reference_files", ("../gt.csv",))
+    with pytest.raises(AutoscorerError, match="declares what cannot be right: reference_files") as caught:
+        catalog.find("classification_f1")
+    assert (caught.value.code, caught.value.cause) == ("SCORER_NOT_FOUND", "unloadable")
 
 
 def test_a_loaded_file_scores_with_its_own_hash(tmp_path: Path, make_workspace: MakeWorkspace) -> None:

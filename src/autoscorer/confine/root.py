@@ -109,6 +109,9 @@ def _furnish(
     }
     for target in sorted({*shown, *tmpfs, *root.folders}, key=lambda path: path.count("/")):
         if target in tmpfs:
+            # Made through what is shown, a folder that is not there would appear on this machine.
+            if target not in (TMP, SHM) and not os.path.lexists(BASE + target):
+                continue
             _make_folder(BASE + target)
             _mount("tmpfs", BASE + target, "tmpfs", _NOSUID | _NODEV, tmpfs[target])
         elif target in shown:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+MAX_FILE_NAME_BYTES = 200
 Origin = Literal["builtin", "stored", "entry_point", "process"]
 
 
@@ -57,6 +58,16 @@ class ScorerCard(BaseModel):
     reference_files: tuple[str, ...] = ("gt.csv", "gt.json")
     prediction_files: tuple[str, ...] = ("pred.csv", "pred.json")
     example: Example | None = None
+
+    @field_validator("reference_files", "prediction_files")
+    @classmethod
+    def _are_bare_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """We link and hash files under these names, so none may lead elsewhere; a card is its author's."""
+        for name in names:
+            is_short = len(name.encode(errors="replace")) <= MAX_FILE_NAME_BYTES
+            if not is_short or "/" in name or not _is_file_name(name):
+                raise ValueError(f"names plain files, such as gt.csv, not {name[:80]!r}")
+        return names
 
     @property
     def pin(self) -> str:

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic import ValidationError
+
 from autoscorer.schemas.scorer import Origin, ScorerCard
 from autoscorer.scorers.base import BaseScorer, Scorer
 from autoscorer.scorers.content import scorer_sha256
@@ -77,8 +79,8 @@ class Catalog:
                 try:
                     found = stack.enter_context(self.library.held(name)) or here or self.installed.find(name)
                 except AutoscorerError as exc:
-                    # Where the store cannot be read, the built-in scorers still work.
-                    if here is None or exc.code == "SCORER_NOT_FOUND":
+                    # A name could mean another scorer in a store that cannot be read; a hash cannot.
+                    if here is None or "@" not in name or exc.code == "SCORER_NOT_FOUND":
                         raise
             if found is None:
                 raise unknown_scorer(name, {known for entry in self.entries() for known in _names(entry)})
@@ -154,6 +156,11 @@ def card_of(
     )
 
 
+def faults_in(error: ValidationError) -> str:
+    """What is wrong with a card's declarations, in a line."""
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+
+
 def _loaded_here(name: str) -> Entry | None:
     wanted, _, sha256 = name.partition("@")
     loaded = load_builtin()
@@ -172,5 +179,10 @@ def _entry(loaded: ScorerRegistry, name: str, scorer: Scorer) -> Entry:
     module = type(scorer).__module__
     origin: Origin = "builtin" if module.startswith(f"{__package__}.") else "process"
     aliases = tuple(loaded.aliases_of(name))
-    card = card_of(scorer, name=name, origin=origin, sha256=scorer_sha256(scorer), aliases=aliases)
+    sha256 = scorer_sha256(scorer)
+    try:
+        card = card_of(scorer, name=name, origin=origin, sha256=sha256, aliases=aliases)
+    except ValidationError as exc:
+        told = f"the scorer {name} declares what cannot be right: {faults_in(exc)}"
+        raise AutoscorerError("SCORER_NOT_FOUND", told, {"scorer": name}, cause="unloadable") from exc
     return Entry(card=card, code=Code(module=module), instance=scorer)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from autoscorer.schemas.scorer import Origin, ScorerCard
-from autoscorer.scorers.catalog import card_of
+from autoscorer.scorers.catalog import card_of, faults_in
 from autoscorer.scorers.host import Code
 from autoscorer.scorers.registry import ScorerRegistry, load_builtin
 from autoscorer.utils.errors import AutoscorerError
@@ -55,8 +55,8 @@ def _card(loaded: ScorerRegistry, name: str, code: Code, *, sha256: str, origin:
     try:
         return card_of(loaded.get(name), name=name, origin=origin, sha256=sha256, aliases=aliases)
     except ValidationError as exc:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in exc.errors())
-        raise _fault(code, f"declares for {name} what cannot be right: {faults}", line=None) from exc
+        message = f"declares for {name} what cannot be right: {faults_in(exc)}"
+        raise _fault(code, message, line=None) from exc
 
 
 def _is_of(code: Code, cls: type[object]) -> bool:
@@ -95,7 +95,8 @@ def _run(importing: Callable[[], object], code: Code) -> None:
         raise
     except BaseException as exc:  # boundary: foreign code; native panics and sys.exit are BaseException
         file, line = _where(exc, code)
-        missing = exc.name if isinstance(exc, ModuleNotFoundError) else None
+        named = exc.name if isinstance(exc, ModuleNotFoundError) else None
+        missing = named if isinstance(named, str) else None
         message = f"cannot be imported: {type(exc).__name__}: {_first_line(exc)}"
         raise _fault(code, message, file=file, line=line, missing=missing) from exc
 

@@ -130,6 +130,16 @@ def remove_tree(path: Path) -> None:
     path.rmdir()
 
 
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for the time of the context, gone afterwards whatever foreign code has put into it."""
+    folder = Path(tempfile.mkdtemp(prefix="autoscorer-"))
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+
+
 def _remove_entry(root: int, name: str, fresh_names: Iterator[str]) -> None:
     """Remove one entry of ``root``; subfolders' subfolders are moved to ``root`` under fresh names."""
     if not stat.S_ISDIR(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,14 @@ def test_code_that_ends_the_process_when_imported_cannot_be_loaded(
     path = tmp_path / "ending.py"
     path.write_text(line + "\n")
     unloadable(host, path)
+
+
+def test_a_tree_too_deep_for_recursion_is_cleaned_up(host: ChildHost, tmp_path: Path) -> None:
+    """`shutil.rmtree` recurses before Python 3.13: it left the folder, and blamed the platform."""
+    path = tmp_path / "deep.py"
+    path.write_text(
+        "import os\nos.chdir('output/artifacts')\n"
+        "for _ in range(3000):\n    os.mkdir('d')\n    os.chdir('d')\n"
+    )
+    unloadable(host, path)
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []

@@ -39,6 +39,14 @@ def test_the_platforms_folders_are_empty_even_in_a_tree_that_is_shown(data_dir: 
     host.close()
 
 
+def test_a_platforms_folder_that_is_not_there_is_not_made(data_dir: Path, tmp_path: Path) -> None:
+    """Its mount point was made through the tree that is shown, on this machine."""
+    host = ChildHost(odd.settings(data_dir=data_dir / "none"))
+    assert odd.score(host, tmp_path, "return good()").result.metrics == {"m": 1.0}
+    assert not (data_dir / "none").exists()
+    host.close()
+
+
 def test_a_result_names_every_wall_that_stands(host: ChildHost, tmp_path: Path) -> None:
     isolation = odd.score(host, tmp_path, "return good()").isolation
     assert isolation["mode"] == "child"

@@ -9,6 +9,7 @@ import pwd
 import stat
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -381,3 +382,49 @@ def test_of_two_loads_at_once_the_later_content_wins(tmp_path: Path, mine: Path,
     assert [version.version for version in library.history("mine").versions] == ["2", "1"]
     record.left(staged(tmp_path))
     record.contained()
+
+
+def test_a_scorers_dir_open_to_others_is_refused_by_any_spelling(tmp_path: Path, mine: Path) -> None:
+    (tmp_path / "link").symlink_to(mine.parent)
+    library = Library(tmp_path / "data", check_here, scorers_dir=mine.parent)
+    mine.parent.chmod(0o777)
+    assert refusal(library, tmp_path / "link" / mine.name).cause == "refused"
+    mine.parent.chmod(0o755)
+    assert library.load(tmp_path / "link" / mine.name).cards
+
+
+@pytest.mark.parametrize("name", ["1", "b'helper'", "['helper']", "'../helper'", "'a\\0b'", "'x' * 10_000"])
+def test_an_odd_name_of_a_missing_module_is_the_scorers_fault(
+    library: Library, mine: Path, name: str
+) -> None:
+    write(mine, f"raise ModuleNotFoundError('no', name={name})\n")
+    assert refusal(library, mine).cause == "unloadable"
+    assert library.failures()[str(mine)].code == "SCORER_NOT_FOUND"
+
+
+def test_forged_details_of_a_failure_are_not_kept(tmp_path: Path, mine: Path) -> None:
+    def check(_code: Code, _sha256: str) -> list[ScorerCard]:
+        forged = {"file": [1], "line": "abc", "missing": 5}
+        raise AutoscorerError("SCORER_NOT_FOUND", "no", forged, cause="unloadable")
+
+    library = Library(tmp_path / "data", check)
+    assert refusal(library, mine).message == "no"
+    failure = library.failures()[str(mine)]
+    assert (failure.file, failure.line) == (None, None)
+
+
+@pytest.mark.parametrize(("code", "tries"), [("EXEC_ERROR", 2), ("SCORE_ERROR", 1)])
+def test_a_content_that_failed_by_no_fault_of_its_own_is_tried_again(
+    tmp_path: Path, mine: Path, code: str, tries: int
+) -> None:
+    tried = []
+
+    def check(_code: Code, sha256: str) -> list[ScorerCard]:
+        tried.append(sha256)
+        raise AutoscorerError(code, "no")
+
+    library = Library(tmp_path / "data", check)
+    for _ in range(2):
+        with suppress(AutoscorerError):
+            library.refresh(mine)
+    assert len(tried) == tries

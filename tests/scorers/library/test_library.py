@@ -271,3 +271,28 @@ def test_an_empty_store_is_no_fault_and_looking_makes_nothing(library: Library, 
     assert library.find("mine") is None
     assert (library.entries(), library.names(), library.failures()) == ([], set(), {})
     assert not (tmp_path / "data").exists()
+
+
+def test_a_pin_outlives_that_another_scorer_takes_its_name_as_an_alias(
+    library: Library, mine: Path, tmp_path: Path
+) -> None:
+    pin = library.load(mine).cards[0].pin
+    library.load(write(tmp_path / "other.py", scorer_text("other", aliases="('mine',)")), replace=True)
+    found = library.find("mine"), library.find(pin)
+    assert [entry and entry.card.name for entry in found] == ["other", "mine"]
+
+
+def test_a_package_with_folders_is_whole_under_any_umask(library: Library, tmp_path: Path) -> None:
+    """Our own copy, open to others by the umask, would be refused as damaged."""
+    write(tmp_path / "scorers/pack/sub/deeper/__init__.py", "")
+    write(tmp_path / "scorers/pack/__init__.py", scorer_text())
+    before = os.umask(0)
+    try:
+        sha256 = library.load(tmp_path / "scorers/pack").cards[0].sha256
+    finally:
+        os.umask(before)
+    with library.held("mine") as entry:
+        assert entry is not None
+    code = tmp_path / "data/scorers/objects" / sha256 / "code"
+    assert {path.stat().st_mode & 0o777 for path in (code, *code.rglob("*/"))} >= {0o700}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (code, *code.rglob("*")) if path.is_dir())

@@ -225,3 +225,23 @@ def test_a_stopped_watch_has_ended_and_may_be_stopped_again(mine: Path, library:
         assert threading.active_count() == before + 1
     watching.stop()
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(PermissionError(13, "Permission denied"), "SCORER_NOT_FOUND"), (TypeError(), "INTERNAL_ERROR")],
+)
+def test_a_watch_outlives_what_nobody_expected(
+    mine: Path, library: Library, start: Start, monkeypatch: pytest.MonkeyPatch, fault: Exception, told: str
+) -> None:
+    watched = start(mine)
+    watched.until(lambda event: loaded(event) == ["1"])
+
+    def faulty(_path: Path, **_more: bool) -> None:
+        raise fault
+
+    with monkeypatch.context() as patched:
+        patched.setattr(library, "refresh", faulty)
+        watched.until(lambda event: event.error is not None and event.error.code == told)
+    write(mine, scorer_text(version="2"))
+    watched.until(lambda event: loaded(event) == ["2"])

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from autoscorer.confine.caps import Caps
@@ -21,6 +20,7 @@ from autoscorer.scorers.child.nursery import Nursery
 from autoscorer.scorers.child.views import files_of, pinned_descriptors
 from autoscorer.scorers.child.walls import isolation
 from autoscorer.scorers.host import Code, Entry, IsStopped, Scoring, never
+from autoscorer.utils.artifacts import temporary_folder
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 
@@ -52,8 +52,8 @@ class ChildHost:
         if entry.card.params_schema is None:
             return dict(params)
         request = _of_entry(entry, action="check_params", params=dict(params))
-        with TemporaryDirectory(prefix="autoscorer-") as view:
-            answer, _ = self._ask(request, Path(view), entry.card.name)
+        with temporary_folder() as view:
+            answer, _ = self._ask(request, view, entry.card.name)
         return verdicts.params_of(answer, entry.card.name)
 
     def score(
@@ -84,11 +84,11 @@ class ChildHost:
         origin = "stored" if code.module is None else "entry_point"
         request = _of_code(code, sha256, action="describe", origin=origin, run_example=run_example)
         name = code.module or (code.path.name if code.path else "")
-        with TemporaryDirectory(prefix="autoscorer-") as view:
+        with temporary_folder() as view:
             try:
-                answer, _ = self._ask(request, Path(view), name)
+                answer, _ = self._ask(request, view, name)
             except AutoscorerError as exc:
-                if exc.code in ("SCORER_NOT_FOUND", "EXEC_ERROR"):
+                if exc.code in ("SCORER_NOT_FOUND", "EXEC_ERROR", "CANCELLED"):  # no word on the code
                     raise
                 raise verdicts.unloadable(
                     f"{name} cannot be loaded: {exc.message}", {**exc.details, "code": exc.code}

@@ -71,13 +71,14 @@ class Index(BaseModel):
 
     def resolve(self, wanted: str, sha256: str | None) -> tuple[str, str] | None:
         """Name and content that ``wanted`` means, in the version ``sha256`` if given; None if none."""
-        name = self.holder(wanted) or wanted
-        entry = self.names.get(name)
-        if entry is None:
-            return None
-        chosen = sha256 or entry.current
-        known = any(version.sha256 == chosen for version in entry.versions)
-        return (name, chosen) if chosen and known else None
+        holder = self.holder(wanted) or wanted
+        # A pin outlives that another scorer takes its name as an alias.
+        for name in (wanted, holder) if sha256 else (holder,):
+            entry = self.names.get(name)
+            chosen = sha256 or (entry.current if entry else None)
+            if entry and chosen and any(version.sha256 == chosen for version in entry.versions):
+                return name, chosen
+        return None
 
     def contents(self) -> set[str]:
         """Every content that some name knows."""

@@ -16,9 +16,10 @@ from autoscorer.scorers.library.lookup import Lookup
 from autoscorer.scorers.library.names import check_names, conflicts, forget_old, point, refuse
 from autoscorer.scorers.library.pins import Pins
 from autoscorer.scorers.library.sources import Content, check_folder, read_source, source_path, unloadable
-from autoscorer.utils.errors import AutoscorerError
+from autoscorer.utils.errors import AutoscorerError, Blame
 
 Check = Callable[[Code, str], list[ScorerCard]]
+_LONGEST_MODULE = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +126,7 @@ class Library(Lookup):
         content: Content | None = None
         try:
             str(source).encode()
-            if source.parent == self._scorers_dir:
+            if self._scorers_dir and os.path.realpath(source.parent) == os.path.realpath(self._scorers_dir):
                 check_folder(source.parent)
             content = read_source(source)
             with self._staged(content) as folder:
@@ -184,21 +185,26 @@ class Library(Lookup):
         return self._shelf.sweep(index.contents() | pinned)
 
     def _note(self, source: Path, error: AutoscorerError, content: Content | None) -> None:
+        file, line = error.details.get("file"), error.details.get("line")  # perhaps the scorer's word
         failure = Failure(
             at=iso_now(),
             code=error.code,
             cause=error.cause,
             message=error.message,
-            file=error.details.get("file"),
-            line=error.details.get("line"),
+            file=file if isinstance(file, str) else None,
+            line=line if isinstance(line, int) else None,
             sha256=content.sha256 if content else None,
         )
+        # What is no fault of the content's may pass: it is tried again at the next look.
+        is_its_fault = error.blame is Blame.ORGANISER
         with self._index.locked() as index:
             known = index.sources.get(str(source))
             told = known.failure if known else None
             is_news = told is None or told.model_copy(update={"at": failure.at}) != failure
             if is_news and (known or os.path.lexists(source)):
-                index.sources[str(source)] = Source(tried=failure.sha256, failure=failure)
+                index.sources[str(source)] = Source(
+                    tried=failure.sha256 if is_its_fault else None, failure=failure
+                )
                 self._index.write(index)
 
     def _make_folders(self) -> None:
@@ -219,8 +225,10 @@ def _cannot_keep(exc: OSError) -> AutoscorerError:
 
 def _with_missing_neighbour(error: AutoscorerError, source: Path) -> AutoscorerError:
     """Say so when the module that a file misses lies beside it: only a package takes its modules along."""
-    missing = error.details.get("missing")
-    if not missing or not any((source.parent / name).exists() for name in (f"{missing}.py", missing)):
+    missing = error.details.get("missing")  # the scorer's word
+    if not isinstance(missing, str) or not missing.isidentifier() or len(missing) > _LONGEST_MODULE:
+        return error
+    if not any((source.parent / name).exists() for name in (f"{missing}.py", missing)):
         return error
     message = (
         f"{error.message}. {missing} lies beside {source.name} but is not part of it: a file is loaded "

@@ -131,7 +131,10 @@ class Shelf:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # One by one: with `parents` the folders between get the umask's mode, and could be open to others.
+    missing = [folder for folder in path.parents if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700)
     with path.open("xb") as file:
         file.write(data)
         file.flush()

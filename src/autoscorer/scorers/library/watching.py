@@ -131,9 +131,17 @@ class _Look:
             yield
             self._told.pop(source, None)
         except AutoscorerError as exc:
-            if self._told.get(source) != str(exc):
-                self._told[source] = str(exc)
-                self._tell(Event(source=source, error=exc))
+            self._tell_error(source, exc)
+        except OSError as exc:
+            self._tell_error(source, unloadable(source, f"cannot be looked at ({exc.strerror})"))
+        except Exception as exc:  # boundary: a task; a fault of ours in one look must not end the watch
+            message = f"unexpected {type(exc).__name__} in the platform"
+            self._tell_error(source, AutoscorerError("INTERNAL_ERROR", message))
+
+    def _tell_error(self, source: Path, error: AutoscorerError) -> None:
+        if self._told.get(source) != str(error):
+            self._told[source] = str(error)
+            self._tell(Event(source=source, error=error))
 
 
 def _sources(library: Library, target: Path) -> list[Path]:

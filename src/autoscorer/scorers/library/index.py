@@ -97,7 +97,7 @@ class IndexFile:
         try:
             check_ours(self._path.parent)
             return Index.model_validate_json(self._path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # there is no store
             return Index()
         except (ValidationError, OSError) as exc:
             message = "scorers/index.json in DATA_DIR cannot be read; remove it and load the scorers again"

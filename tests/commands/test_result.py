@@ -11,6 +11,8 @@ from tests.cli import call
 from tests.scorers.tables import table
 from tests.workspaces import MakeWorkspace
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 TRUTH, PREDICTED = table([(1, "cat"), (2, "dog")]), table([(1, "cat"), (2, "cat")])
 
 

@@ -18,6 +18,8 @@ from autoscorer.store.transitions import JobState
 from tests.worker.sites import Site, ended, event_names, make_site, state_of, until
 from tests.worker.stub import starts
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 
 class Recorder:
     """A worker that only notes what it is given, and ends it."""

@@ -21,6 +21,8 @@ from autoscorer.reading.source import Role, Source
 from autoscorer.utils.errors import AutoscorerError
 from tests.reading.files import contents, fast_answer, strict_answer
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 BIG = b"x" * cache.LEAST_BYTES
 
 

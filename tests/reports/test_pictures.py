@@ -26,6 +26,8 @@ from tests.cli import call
 from tests.scorers.tables import table
 from tests.workspaces import ROOT, MakeWorkspace
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 HOSTILE = [
     r"$\frac{1}{0}$",
     "$unclosed",

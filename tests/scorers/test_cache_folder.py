@@ -15,6 +15,8 @@ import pytest
 from autoscorer.scorers import cache_folder
 from autoscorer.scorers.cache_folder import BLOCK_BYTES, CacheFolder
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 GROUP = "ab" * 8
 BLOCKS = 64
 

@@ -19,6 +19,8 @@ from autoscorer.utils.errors import AutoscorerError
 from tests.scorers.library.sources import check_here, scorer_text, write
 from tests.workspaces import MakeWorkspace
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 
 @pytest.fixture
 def library(tmp_path: Path) -> Library:

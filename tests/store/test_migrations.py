@@ -17,6 +17,8 @@ from autoscorer.store.sql_store import SqlStore, open_store
 from autoscorer.utils.errors import AutoscorerError
 from tests.store.postgres import Server
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 INDEXES = {
     "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL",
     "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",

@@ -11,6 +11,8 @@ from autoscorer.store.sql_store import SqlStore
 from tests.contracts.store_contract import StoreContract
 from tests.store.clocks import MovableClock
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 
 class TestSqliteStore(StoreContract):
     @pytest.fixture

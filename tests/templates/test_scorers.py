@@ -14,6 +14,8 @@ from autoscorer.utils.errors import AutoscorerError
 from tests.cli import call, environment
 from tests.testing.mutants import Sound
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 
 def refused(name: str, task: str, folder: Path) -> str:
     with pytest.raises(AutoscorerError) as caught:

@@ -8,6 +8,8 @@ from autoscorer.scorers.catalog import Catalog
 from autoscorer.testing import Contract, Verdict, check_scorer, contracts_for
 from tests.testing.mutants import AlwaysFails, ReadsByHand, Sound, mutants
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 BUILT_IN = {entry.card.name: entry for entry in Catalog().entries() if entry.card.origin == "builtin"}
 # These start processes, about a second each: tried on the mutants that are made for them.
 IN_PROCESSES = {"same_in_another_process", "surroundings_do_not_matter"}

@@ -22,6 +22,8 @@ from tests.testing import mutants
 from tests.testing.mutants import FailsOnOneClass, Sound
 from tests.workspaces import ROOT, MakeWorkspace
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 PREDICTIONS = "id,label\n1,cat\n2,cat\n"
 
 

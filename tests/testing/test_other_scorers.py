@@ -6,9 +6,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from autoscorer import BaseCSVScorer, BaseScorer, Example, NoParams, Result
 from autoscorer.testing import Verdict, contracts_for
 from tests.testing.test_contracts import IN_PROCESSES
+
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
 
 
 def verdicts(scorer: BaseScorer) -> dict[str, Verdict]:

@@ -31,6 +31,8 @@ from tests.worker.sites import (
 )
 from tests.worker.stub import starts
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:

@@ -14,6 +14,8 @@ from autoscorer.utils.errors import AutoscorerError
 from tests.scorers.child import odd
 from tests.workspaces import ROOT
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 SHA256 = "a" * 64
 EXAMPLE = """
 @register("exact")

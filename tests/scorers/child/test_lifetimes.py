@@ -23,6 +23,8 @@ from tests.cli import environment
 from tests.scorers.child import odd
 from tests.scorers.child.traces import left_since, traces
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 PATIENCE_S = 30.0
 SLEEPING = "time.sleep(float(params['seconds']))\nreturn good(m=params['value'])"
 SUPERVISED = """

@@ -17,6 +17,8 @@ from autoscorer.scorers.registry import load_builtin
 from tests.scorers.child import odd
 from tests.workspaces import ROOT
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 EXAMPLES = [
     spec.parent
     for spec in sorted((ROOT / "examples").glob("*/meta.json"))

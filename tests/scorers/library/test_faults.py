@@ -23,6 +23,8 @@ from autoscorer.utils.errors import AutoscorerError
 from tests.scorers.library.conftest import Fault, staged
 from tests.scorers.library.sources import check_here, refusal, scorer_text, write
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 GOOD = scorer_text()
 HALF = GOOD[: len(GOOD) // 2]
 TWIN = GOOD.replace("class Mine", "class Twin")

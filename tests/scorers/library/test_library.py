@@ -15,6 +15,8 @@ from autoscorer.utils.errors import AutoscorerError
 from tests.scorers.library.conftest import Fault, staged
 from tests.scorers.library.sources import RESERVED, check_here, refusal, scorer_text, write
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 
 def version_of(library: Library, name: str) -> str | None:
     entry = library.find(name)

@@ -16,6 +16,8 @@ from autoscorer.scorers.library.watching import Event, Watching
 from autoscorer.utils.errors import AutoscorerError
 from tests.scorers.library.sources import scorer_text, write
 
+pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
 MOST_S = 30.0
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +91,11 @@ class Workers:
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
         except OSError:
             return False
+
+    def signal(self, pid: int, number: int) -> None:
+        """One that has ended meanwhile, heard of or not, has no use for it."""
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
     def hear(self) -> None:
         assert self.process.stdout is not None

@@ -43,12 +43,12 @@ def strike(site: Site, crew: Workers, pids: list[int], deed: int) -> list[int]:
     while True:
         hit = [pid for pid in pids if pid not in crew.ended]
         for pid in hit:
-            os.kill(pid, deed)
+            crew.signal(pid, deed)
         until(lambda: all(crew.is_stopped_or_over(pid) for pid in pids))
         if deed == signal.SIGKILL or not is_locked(site):
             return hit
         for pid in hit:
-            os.kill(pid, signal.SIGCONT)
+            crew.signal(pid, signal.SIGCONT)
 
 
 def is_locked(site: Site) -> bool:
@@ -93,7 +93,7 @@ def test_workers_hit_at_random_moments(
             any_site.drain(later_store)
         for pid in hit:
             if deed == signal.SIGSTOP and pid not in any_crew.ended:
-                os.kill(pid, signal.SIGCONT)
+                any_crew.signal(pid, signal.SIGCONT)
         for pid in crew:
             any_crew.join(pid)
         any_site.recover(later_store)

@@ -108,6 +108,24 @@ class Settings:
     worker_grace_s: int
     min_free_disk_bytes: int
     database_url: str | None = field(repr=False)
+    api_host: str
+    api_port: int
+    api_allowed_hosts: tuple[str, ...]
+    api_allowed_origins: tuple[str, ...]
+    api_max_body_bytes: int
+    upload_max_bytes: int
+    upload_max_files: int
+    rate_limit_per_minute: int
+    public_url: str | None
+    metrics_token: str | None = field(repr=False)
+    worker_metrics_port: int
+    callback_secret: str | None = field(repr=False)
+    callback_allowed_hosts: tuple[str, ...]
+    callback_timeout_s: int
+    retention_days: float
+    failed_retention_days: float
+    service_url: str
+    service_token: str | None = field(repr=False)
     k8s_enabled: bool
     k8s_api: str | None
     k8s_token: str | None = field(repr=False)

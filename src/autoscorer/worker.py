@@ -27,7 +27,7 @@ from autoscorer.store.records import Action, Job, Lease
 from autoscorer.traces import Trace, Traces
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
-from autoscorer.utils.logger import log_event
+from autoscorer.utils.logger import bound, log_event
 
 WAIT_FOR_WORKSPACE_S = 60.0  # for one that somebody works on by hand
 _STOPS = {
@@ -77,7 +77,10 @@ class Worker:
         """Take a job that was claimed to its end. Raises nothing, whatever the job does."""
         lease = lease_of(job)
         try:
-            with holding(self._store.work, lease) as keeper:
+            with (
+                bound(task_id=job.task_id, attempt=job.attempt, worker=self.worker_id),
+                holding(self._store.work, lease) as keeper,
+            ):
                 ending = Ending(self._store.work, lease, keeper, is_stopping=self._stopping.is_set)
                 with _told_always(ending, job):
                     self._work(job, lease, keeper, ending)

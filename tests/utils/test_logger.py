@@ -9,8 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,13 @@ from hypothesis import strategies as st
 from autoscorer.utils import logger as logger_module
 from autoscorer.utils.config import Config, Settings
 from autoscorer.utils.errors import AutoscorerError, Blame
-from autoscorer.utils.logger import JobLogger, configure_service_log, encode_line, log_event
+from autoscorer.utils.logger import (
+    JobLogger,
+    bound,
+    configure_service_log,
+    encode_line,
+    log_event,
+)
 
 Entry = dict[str, Any]
 
@@ -412,3 +420,51 @@ def test_configuring_again_replaces_the_former_log(tmp_path: Path) -> None:
     log_event("INFO", "once")
     assert lines_of(tmp_path / "one" / "autoscorer.log") == []
     assert len(lines_of(tmp_path / "two" / "autoscorer.log")) == 1
+
+
+def test_lines_within_a_block_carry_its_ids_and_none_after_it(tmp_path: Path) -> None:
+    configure_service_log(settings_for(tmp_path))
+    with bound(request_id="r1", task_id="t1"), bound(task_id="t2", attempt=3):
+        log_event("INFO", "inner")
+        log_event("INFO", "own_word", task_id="t9")
+        logging.getLogger("autoscorer.library").warning("of_another_logger")
+    log_event("INFO", "after")
+    told = {entry["event"]: entry["data"] for entry in lines_of(tmp_path / "autoscorer.log")}
+    ids = {"request_id": "r1", "task_id": "t2", "attempt": 3}
+    assert ids.items() <= told["inner"].items()
+    assert {**ids, "task_id": "t9"}.items() <= told["own_word"].items()
+    assert ids.items() <= told["of_another_logger"].items()
+    assert not ids.keys() & told["after"].keys()
+
+
+def test_ids_of_two_threads_do_not_mix(tmp_path: Path) -> None:
+    configure_service_log(settings_for(tmp_path))
+    both_bound = threading.Barrier(2, timeout=30)
+
+    def work(task_id: str) -> None:
+        with bound(task_id=task_id):
+            both_bound.wait()
+            log_event("INFO", task_id)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, ["one", "two"]))
+    entries = lines_of(tmp_path / "autoscorer.log")
+    assert sorted((entry["event"], entry["data"]["task_id"]) for entry in entries) == [
+        ("one", "one"),
+        ("two", "two"),
+    ]
+
+
+def test_a_jobs_own_log_names_the_attempt_but_neither_worker_nor_request(tmp_path: Path) -> None:
+    with bound(request_id="r1", task_id="t1", attempt=2, worker="host-7"):
+        JobLogger("job-1", tmp_path).start({})
+    data = job_lines(tmp_path)[0]["data"]
+    assert (data["task_id"], data["attempt"]) == ("t1", 2)
+    assert not {"request_id", "worker"} & data.keys()
+
+
+def test_a_line_that_is_too_long_still_says_whose_it_was() -> None:
+    data = {"task_id": "t1", "attempt": 2, "job_id": "j", "much": [["x" * 4000] * 999] * 2}
+    line = json.loads(encode_line("big", data, level="INFO", secrets=()))
+    assert {"task_id": "t1", "attempt": 2, "job_id": "j"}.items() <= line["data"].items()
+    assert "much" not in line["data"]

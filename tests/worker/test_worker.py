@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import logging
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,9 @@ from autoscorer.store.leases import lease_of
 from autoscorer.store.records import Job
 from autoscorer.store.sql_store import SqlStore
 from autoscorer.store.transitions import JobState
+from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
+from autoscorer.utils.logger import configure_service_log
 from autoscorer.worker import Worker
 from autoscorer.workspace import Workspace
 from tests.worker.sites import (
@@ -44,6 +50,16 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def store(site: Site) -> SqlStore:
     return site.open_store()
+
+
+@contextmanager
+def service_log(settings: Settings) -> Iterator[None]:
+    """Have a service log within the block."""
+    logger = logging.getLogger("autoscorer")
+    before = (list(logger.handlers), logger.level, logger.propagate)
+    configure_service_log(settings)
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
 
 
 def claimed(store: SqlStore, worker: str = "w1") -> Job:
@@ -359,3 +375,19 @@ def test_a_full_disk_stops_claiming_and_fails_nothing(tmp_path: Path) -> None:
     job = site.submit(store, site.workspace())
     assert not ended(store, job)
     store.close()
+
+
+def test_what_is_logged_during_a_job_says_which_attempt_and_worker_it_was(
+    site: Site, store: SqlStore, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(site.settings, log_dir=tmp_path / "logs")
+    with service_log(settings):
+        workspace = site.workspace("bug")
+        site.submit(store, workspace)
+        job = claimed(store, "w7")
+        site.worker(store, "w7").work(job)
+    lines = [json.loads(line) for line in (tmp_path / "logs" / "autoscorer.log").read_text().splitlines()]
+    fault = next(line["data"] for line in lines if line["event"] == "job_internal_error")
+    assert {"task_id": job.task_id, "attempt": 1, "worker": "w7"}.items() <= fault.items()
+    of_the_job = [json.loads(line) for line in (workspace / "logs" / "job.jsonl").read_text().splitlines()]
+    assert {(line["data"]["task_id"], line["data"]["attempt"]) for line in of_the_job} == {(job.task_id, 1)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,16 @@ def open_store(settings: Settings) -> Store:
     from autoscorer.store import opening as store_opening
 
     return store_opening.open_store(settings.database_url, settings.data_dir)
+
+
+@contextmanager
+def opened_store(settings: Settings) -> Iterator[Store]:
+    """`open_store`, closed in the end."""
+    store = open_store(settings)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def make_worker(settings: Settings, store: Store, catalog: Catalog, worker_id: str = "") -> Worker:

@@ -13,6 +13,7 @@ from autoscorer.utils.artifacts import atomic_writer
 from autoscorer.utils.errors import AutoscorerError
 
 DEFAULT_ORGANISATION = "default"
+TOKEN_FILE = "operator.token"  # noqa: S105 - a file's name, in DATA_DIR
 
 
 def first_organisation(store: Store) -> Organisation:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from autoscorer import runtime
-from autoscorer.access.first import operator_token
+from autoscorer.access.first import TOKEN_FILE, operator_token
 from autoscorer.api import listening
+from autoscorer.api.beacon import Beacon, lit
 from autoscorer.api.parts import Parts
 from autoscorer.api.stopping import Stops
 from autoscorer.maintenance.loop import Maintenance
@@ -31,10 +32,12 @@ END_S = 30.0
 class Site:
     """Where the service is and what it works with."""
 
-    url: str
+    beacon: Beacon
     is_loopback: bool
-    token_path: Path
-    workspace_root: Path
+
+    @property
+    def url(self) -> str:
+        return self.beacon.url
 
 
 class Serving:
@@ -68,8 +71,9 @@ class Serving:
             if self._has_started(stops):
                 self._parts.start(WORKER, self._work)
                 log_event("INFO", "serving", url=self.site.url)
-                on_ready(self.site)
-                stops.wait()
+                with lit(self.site.beacon):
+                    on_ready(self.site)
+                    stops.wait()
         finally:
             self._shut(stops)
 
@@ -124,14 +128,10 @@ def opened(settings: Settings, *, host: str, port: int) -> Iterator[Serving]:
         runtime.opened_store(settings) as store,
         runtime.open_catalog(settings, isolate=True, warm=True) as catalog,
     ):
-        token_path = settings.data_dir / TOKEN_FILE
+        token_path = settings.data_dir.resolve() / TOKEN_FILE
         operator_token(store, token_path)
-        site = Site(
-            url=listening.url_of(listener),
-            is_loopback=listening.is_loopback(listener),
-            token_path=token_path,
-            workspace_root=root,
-        )
+        beacon = Beacon(url=listening.url_of(listener), token_path=token_path, workspace_root=root)
+        site = Site(beacon=beacon, is_loopback=listening.is_loopback(listener))
         parts = Parts()
         queue = StoreQueue(store)
         serving = Serving(
@@ -145,9 +145,6 @@ def opened(settings: Settings, *, host: str, port: int) -> Iterator[Serving]:
             worker = runtime.make_worker(settings, store, catalog)
             serving.take_jobs(worker, queue, slots=settings.worker_slots)
         yield serving
-
-
-TOKEN_FILE = "operator.token"  # noqa: S105 - a file's name
 
 
 def _workspace_root(settings: Settings) -> Path:

@@ -36,13 +36,15 @@ EXIT_FAILED, EXIT_USAGE, EXIT_PLATFORM = 1, 2, 3
 class Answer:
     """What a command found: JSON-ready ``data``, and a function that shows it on a terminal.
 
-    ``exit_code`` is for an answer that is no error of a job but not fine either.
+    ``error`` is of a job that the answer is about. ``exit_code`` is for an answer that is no error of a job
+    but not fine either.
     """
 
     data: dict[str, Any]
     panel: Callable[[], RenderableType]
     warnings: Sequence[Warning_] = ()
     exit_code: int = 0
+    error: AutoscorerError | None = None
 
 
 @dataclass
@@ -148,7 +150,7 @@ def execute(context: typer.Context, work: Callable[[Frame], Answer], *, as_json:
         with frame.resources, frame.progress() if not frame.as_json else nullcontext():
             found = work(frame)
             panel = None if frame.as_json else found.panel()
-            answer = found
+            answer, error = found, found.error
     except AutoscorerError as exc:
         error = exc
     except KeyboardInterrupt:

@@ -33,7 +33,7 @@ def command(
 
         def tell(site: serving.Site) -> None:
             typer.echo(
-                printable(f"serving at {site.url}; its token is in {site.token_path}; end with Ctrl-C")
+                printable(f"serving at {site.url}; its token is in {site.beacon.token_path}; end with Ctrl-C")
             )
 
         with (

@@ -1,0 +1,1 @@
+"""`autoscorer tokens`: list, make and revoke the tokens of the service."""

@@ -68,6 +68,8 @@ class JobFacts:
             "backend": isolation.pop("backend"),
             "isolation": canonical_json(isolation),
         }
+        if (pulled := outcome.details.get("pull_seconds")) is not None:
+            self.timing["pull_seconds"] = pulled
         digest = outcome.details.get("image_digest")
         self.provenance["image_digest"] = digest or "none"
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # to score one file against another, none of these is needed
     from autoscorer.executor.base import Executor, StopSignal
     from autoscorer.job import JobContext
     from autoscorer.maintenance.loop import Duty
+    from autoscorer.monitoring.scrape import Scrape
     from autoscorer.queues.base import Queue
     from autoscorer.records import JobFacts
     from autoscorer.scheduler import Isolation
@@ -183,6 +184,22 @@ def make_worker(settings: Settings, store: Store, catalog: Catalog, worker_id: s
         make_executor=make_executor,
         cache=_logged_cache(settings, is_wanted=True),
     )
+
+
+def make_scrape(settings: Settings, store: Store, catalog: Catalog | None = None) -> Scrape:
+    """What this process tells Prometheus; from now on it measures what is done through ``store``.
+
+    Call it once for a store. With a ``catalog`` it tells of the scorers that were loaded from files, too.
+    """
+    from autoscorer.monitoring.changes import observe
+    from autoscorer.monitoring.scrape import Scrape
+
+    def count_scorers() -> tuple[int, int]:
+        library = catalog.library if catalog else None
+        return (len(library.names()), len(library.failures())) if library else (0, 0)
+
+    observe(store)
+    return Scrape(settings, store, count_scorers=count_scorers if catalog else None)
 
 
 def maintenance_duties(settings: Settings, store: Store, queue: Queue) -> list[Duty]:

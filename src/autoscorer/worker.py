@@ -24,6 +24,7 @@ from autoscorer.store.base import Store
 from autoscorer.store.leases import Interruption, LeaseKeeper, holding, lease_of
 from autoscorer.store.moves import LeaseLostError
 from autoscorer.store.records import Action, Job, Lease
+from autoscorer.telemetry.instruments import WORKER_JOBS
 from autoscorer.traces import Trace, Traces
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -79,6 +80,7 @@ class Worker:
         try:
             with (
                 bound(task_id=job.task_id, attempt=job.attempt, worker=self.worker_id),
+                WORKER_JOBS.held(),
                 holding(self._store.work, lease) as keeper,
             ):
                 ending = Ending(self._store.work, lease, keeper, is_stopping=self._stopping.is_set)

@@ -8,7 +8,9 @@ import pytest
 
 from autoscorer.access.tokens import make_token
 from autoscorer.store.base import Store
+from autoscorer.store.clock import Instant
 from autoscorer.store.leases import lease_of
+from autoscorer.store.moves import Change
 from autoscorer.store.records import (
     CallbackState,
     JobQuery,
@@ -17,7 +19,7 @@ from autoscorer.store.records import (
 )
 from autoscorer.store.transitions import JobState
 from autoscorer.utils.errors import AutoscorerError
-from tests.contracts.store_cases import HOOK, StoreCase, new_job
+from tests.contracts.store_cases import EXIT_3, HOOK, SCORE, StoreCase, new_job
 from tests.store.clocks import MovableClock
 
 
@@ -178,3 +180,63 @@ class Keeping(StoreCase):
     def test_it_answers_and_tells_its_time(self, store: Store, clock: MovableClock) -> None:
         store.check()
         assert store.now() == clock()
+
+    def test_undelivered_callbacks_are_counted(self, store: Store, acme: str) -> None:
+        assert dict(store.callbacks.counts()) == {}
+        for number in range(4):
+            job = store.jobs.submit(new_job(acme, number, callback_url=HOOK)).job
+            store.jobs.cancel(job.task_id, by="ada")
+        for retry_in_s in (None, 60.0):
+            claimed = store.callbacks.claim(worker="w")
+            assert claimed is not None
+            store.callbacks.failed(claimed, message="HTTP 500", retry_in_s=retry_in_s)
+        claimed = store.callbacks.claim(worker="w")
+        assert claimed is not None
+        store.callbacks.delivered(claimed)
+        assert dict(store.callbacks.counts()) == {CallbackState.PENDING: 2, CallbackState.DEAD: 1}
+
+    def test_the_oldest_wait_begins_when_a_job_came_to_wait_and_not_when_it_was_made(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        assert store.jobs.waiting_since() is None
+        store.jobs.submit(new_job(acme, 1))
+        submitted_at = store.now().at
+        clock.forward(100)
+        store.jobs.submit(new_job(acme, 2))
+        assert store.jobs.waiting_since() == submitted_at
+        first = self.claimed(store)
+        assert store.jobs.waiting_since() == store.now().at  # that of the second
+        clock.forward(10)
+        store.work.fail(lease_of(first), error=EXIT_3)
+        store.jobs.retry(first.task_id, by="ada")
+        assert store.jobs.waiting_since() == store.now().at  # again the first, but only since now
+
+    def test_every_change_is_told_once_after_it_is_kept(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        heard: list[tuple[str, str]] = []
+
+        def hear(change: Change, now: Instant) -> None:
+            kept = store.jobs.get(change.job.task_id)
+            assert kept is not None
+            heard.append((change.event, kept.state))
+            raise ValueError("one who cannot bear to hear it changes nothing")
+
+        store.on_change(hear)
+        store.jobs.submit(new_job(acme, 1))
+        store.jobs.submit(new_job(acme, 1))  # stands already: no change
+        first = lease_of(self.claimed(store))
+        store.work.succeed(first, result=SCORE)
+        store.work.succeed(first, result=SCORE)  # a repetition: no change
+        store.jobs.submit(new_job(acme, 2))
+        self.end(store, lease_of(self.claimed(store)), "lapse", clock)
+        store.jobs.cancel(store.jobs.page(JobQuery(limit=1)).jobs[0].task_id, by="ada")
+        assert heard == [
+            ("job_submitted", "queued"),
+            ("job_claimed", "running"),
+            ("job_succeeded", "succeeded"),
+            ("job_submitted", "queued"),
+            ("job_claimed", "running"),
+            ("job_requeued", "queued"),
+            ("job_cancelled", "cancelled"),
+        ]

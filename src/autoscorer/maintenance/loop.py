@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from autoscorer.executor.ownership import Owner, this_machine
 from autoscorer.store.base import Store
+from autoscorer.telemetry.instruments import DUTIES_DONE
 from autoscorer.utils.logger import log_event
 
 LEASE_S = 15.0
@@ -63,12 +64,14 @@ class Maintenance:
         self._leave(duty)
 
     def _do(self, duty: Duty) -> None:
-        lease_s = max(LEASE_S, 3 * duty.every_s)
+        lease_s, kind = max(LEASE_S, 3 * duty.every_s), duty.name.partition(" on ")[0]
         try:
             if self._store.duties.take(duty.name, holder=self._holder, lease_s=lease_s):
                 duty.work()
+                DUTIES_DONE.add(duty=kind, outcome="done")
         except BaseException as exc:  # boundary of a task: one fault must not end what recovers from faults
             log_event("ERROR", "duty_failed", error=exc, duty=duty.name)
+            DUTIES_DONE.add(duty=kind, outcome="failed")
 
     def _leave(self, duty: Duty) -> None:
         try:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from autoscorer.store.clock import Instant
+from autoscorer.store.hearers import OnChange
 from autoscorer.store.moves import LEASE_S
 from autoscorer.store.records import (
     Attempt,
@@ -71,6 +72,10 @@ class Jobs(Protocol):
 
     def counts(self) -> Mapping[tuple[str, JobState], int]:
         """How many jobs are in each (queue, active state)."""
+        ...
+
+    def waiting_since(self) -> datetime | None:
+        """Since when the job waits that was submitted first of those that are queued; None if none is."""
         ...
 
 
@@ -147,6 +152,10 @@ class Callbacks(Protocol):
         """Messages, newest first."""
         ...
 
+    def counts(self) -> Mapping[CallbackState, int]:
+        """How many messages are pending, and how many dead."""
+        ...
+
 
 class Scorers(Protocol):
     """Scorers that were loaded. A name's former contents stay, so that a job's pin can be kept."""
@@ -220,6 +229,10 @@ class Store(Protocol):
 
     def now(self) -> Instant:
         """The store's time: the database server's, or this machine's."""
+        ...
+
+    def on_change(self, hear: OnChange) -> None:
+        """Have ``hear`` told of every change of a job that is made through this object, once it is kept."""
         ...
 
     def check(self) -> None:

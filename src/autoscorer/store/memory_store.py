@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autoscorer.store.clock import Clock, Instant, kernel_clock
+from autoscorer.store.hearers import OnChange
 from autoscorer.store.memory.jobs import MemoryJobs
 from autoscorer.store.memory.others import MemoryAccess, MemoryCallbacks, MemoryDuties, MemoryScorers
 from autoscorer.store.memory.rooms import Rooms
@@ -15,6 +16,7 @@ class MemoryStore:
     def __init__(self, *, clock: Clock = kernel_clock) -> None:
         self._clock = clock
         rooms = Rooms(clock=clock)
+        self._hearers = rooms.hearers
         self.jobs = MemoryJobs(rooms)
         self.work = MemoryWork(rooms)
         self.callbacks = MemoryCallbacks(rooms)
@@ -24,6 +26,9 @@ class MemoryStore:
 
     def now(self) -> Instant:
         return self._clock()
+
+    def on_change(self, hear: OnChange) -> None:
+        self._hearers.add(hear)
 
     def check(self) -> None:
         return None

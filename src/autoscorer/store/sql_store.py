@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import URL, select
 
 from autoscorer.store.clock import Clock, Instant
+from autoscorer.store.hearers import OnChange
 from autoscorer.store.migrations import upgrade
 from autoscorer.store.sql.access import SqlAccess
 from autoscorer.store.sql.callbacks import SqlCallbacks
@@ -40,6 +41,9 @@ class SqlStore:
     def now(self) -> Instant:
         with self._database.reading() as connection:
             return self._database.now(connection)
+
+    def on_change(self, hear: OnChange) -> None:
+        self._database.hearers.add(hear)
 
     def check(self) -> None:
         with self._database.reading() as connection:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import autoscorer
 from autoscorer.confine.logs import readable_tail
+from autoscorer.telemetry.instruments import ZYGOTE_RESTARTS
 from autoscorer.utils.errors import AutoscorerError
 
 START_BUDGET_S = 120.0
@@ -59,6 +60,7 @@ class Nursery:
                     zygote.hand_over(descriptors)
                 except OSError:
                     self._end()  # it died since; a new one takes the score
+                    ZYGOTE_RESTARTS.add()
                 else:
                     return
         raise AutoscorerError("EXEC_ERROR", "The process that scorers are forked from cannot be reached.")

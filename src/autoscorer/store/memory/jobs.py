@@ -116,6 +116,12 @@ class MemoryJobs:
             active = [job for job in self._rooms.jobs.values() if job.state in ACTIVE]
         return Counter((job.queue, job.state) for job in active)
 
+    def waiting_since(self) -> datetime | None:
+        with self._rooms.lock:
+            queued = [job for job in self._rooms.jobs.values() if job.state is JobState.QUEUED]
+            first = min(queued, key=lambda job: job.seq, default=None)
+            return self._rooms.events[first.task_id][-1].at if first else None
+
 
 def _matches(job: Job, query: JobQuery) -> bool:
     asked = (query.organisation_id, query.submitted_by, query.job_id, query.workspace)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -76,6 +77,11 @@ class MemoryCallbacks:
             if organisation_id in (None, callback.organisation_id) and state in (None, callback.state)
         ]
         return tuple(found[:limit])
+
+    def counts(self) -> Mapping[CallbackState, int]:
+        with self._rooms.lock:
+            states = Counter(callback.state for callback in self._rooms.callbacks.values())
+        return {state: count for state, count in states.items() if state is not CallbackState.DELIVERED}
 
     def _has(self, claimed: Callback) -> bool:
         present = self._rooms.callbacks.get(claimed.callback_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from autoscorer.store.clock import Clock, Deadline, Instant
+from autoscorer.store.hearers import Hearers
 from autoscorer.store.moves import Change
 from autoscorer.store.records import (
     Attempt,
@@ -38,6 +39,7 @@ class Rooms:
     tokens: dict[str, StoredToken] = field(default_factory=dict)
     last_seq: int = 0
     duties: dict[str, tuple[str, Deadline]] = field(default_factory=dict)
+    hearers: Hearers = field(default_factory=Hearers)
 
     def job(self, task_id: str) -> Job:
         if task_id not in self.jobs:
@@ -74,6 +76,7 @@ class Rooms:
         if change.calls_back:
             callback = _callback(job, now)
             self.callbacks[callback.callback_id] = callback
+        self.hearers.tell(change, now)
         return job
 
     def note(self, change: Change, now: Instant) -> None:

@@ -30,7 +30,8 @@ def change_job(database: Database, task_id: str, decide: Decide) -> tuple[Job, b
         if change is None:
             return before, False
         apply(connection, before, change, now)
-        return change.job, True
+    database.hearers.tell(change, now)
+    return change.job, True
 
 
 def apply(connection: Connection, before: Job, change: Change, now: Instant) -> None:

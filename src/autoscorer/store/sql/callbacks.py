@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from autoscorer.store.moves import LEASE_S
 from autoscorer.store.records import Callback, CallbackState
@@ -69,6 +69,12 @@ class SqlCallbacks:
             query = query.where(callbacks.c.state == state)
         with self._database.reading() as connection:
             return tuple(callback_of(row) for row in connection.execute(query).mappings())
+
+    def counts(self) -> Mapping[CallbackState, int]:
+        query = select(callbacks.c.state, func.count()).group_by(callbacks.c.state)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.where(callbacks.c.state != CallbackState.DELIVERED))
+            return {CallbackState(state): count for state, count in rows}
 
 
 def _of(claimed: Callback) -> Any:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from autoscorer.store.clock import Clock, Instant, kernel_clock
+from autoscorer.store.hearers import Hearers
 from autoscorer.utils.errors import AutoscorerError
 
 _BUSY_TIMEOUT_S = 30
@@ -37,6 +38,7 @@ class Database:
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
         parsed = _parsed(url)
+        self.hearers = Hearers()
         self.is_server = parsed.get_backend_name() == "postgresql"
         self._clock = clock or (None if self.is_server else kernel_clock)
         self.engine = _server_engine(parsed) if self.is_server else _file_engine(parsed)

@@ -18,6 +18,7 @@ from autoscorer.store.conflicts import (
     no_place,
     retry_conflict,
 )
+from autoscorer.store.moves import Change
 from autoscorer.store.records import (
     Attempt,
     Event,
@@ -47,16 +48,18 @@ class SqlJobs:
     def submit(self, new: NewJob) -> Submission:
         for _ in range(_TRIES):
             with self._database.writing() as connection:
-                created = self._insert(connection, new, self._database.now(connection))
-                if created is not None:
-                    return Submission(outcome=SubmitOutcome.CREATED, job=created)
-                standing = _in_its_place(connection, new)
+                now = self._database.now(connection)
+                created = self._insert(connection, new, now)
+                standing = _in_its_place(connection, new) if created is None else None
+            if created is not None:
+                self._database.hearers.tell(created, now)
+                return Submission(outcome=SubmitOutcome.CREATED, job=created.job)
             if standing is not None:
                 return standing
             # What stood in the way ended between two statements: there is room now.
         raise no_place(new)
 
-    def _insert(self, connection: Connection, new: NewJob, now: Instant) -> Job | None:
+    def _insert(self, connection: Connection, new: NewJob, now: Instant) -> Change | None:
         """The new job with its first event; None if another job is in its way."""
         job = moves.new_job(new, task_id=str(uuid4()), now=now)
         values = values_of(job)
@@ -70,7 +73,7 @@ class SqlJobs:
             return None
         change = moves.submitted(job, seq=seq)
         connection.execute(event_insert(change, now))
-        return change.job
+        return change
 
     def get(self, task_id: str) -> Job | None:
         with self._database.reading() as connection:
@@ -130,6 +133,16 @@ class SqlJobs:
         with self._database.reading() as connection:
             rows = connection.execute(query.group_by(jobs.c.queue, jobs.c.state))
             return {(queue, JobState(state)): count for queue, state, count in rows}
+
+    def waiting_since(self) -> datetime | None:
+        queued = is_one_of(jobs.c.state, frozenset({JobState.QUEUED}))
+        first = select(jobs.c.task_id, jobs.c.events).where(queued).order_by(jobs.c.seq).limit(1).subquery()
+        # Its latest event is what had it wait: submitted, requeued, retried.
+        event = select(events.c.at).join(
+            first, (events.c.task_id == first.c.task_id) & (events.c.number == first.c.events)
+        )
+        with self._database.reading() as connection:
+            return connection.scalar(event)
 
 
 def _in_its_place(connection: Connection, new: NewJob) -> Submission | None:

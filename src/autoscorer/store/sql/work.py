@@ -41,9 +41,9 @@ class SqlWork:
     def _take(
         self, queues: Sequence[str], at_most: int, decide: Callable[[Job, Instant], Change | None]
     ) -> list[Job]:
-        taken: list[Job] = []
+        taken: list[Change] = []
         if not queues or not self._anything_waits(queues):
-            return taken
+            return []
         with self._database.alone("claim") as connection:
             now = self._database.now(connection)
             # A cancel may hold the row: whoever asks next finds it gone or free.
@@ -54,8 +54,10 @@ class SqlWork:
                 if row is None or change is None:
                     break
                 apply(connection, job_of(row), change, now)
-                taken.append(change.job)
-        return taken
+                taken.append(change)
+        for made in taken:
+            self._database.hearers.tell(made, now)
+        return [made.job for made in taken]
 
     def _anything_waits(self, queues: Sequence[str]) -> bool:
         """Asked first, so that workers with nothing to do take no lock from those who have."""

@@ -1,0 +1,1 @@
+"""What the service tells Prometheus: what happens to jobs, how things stand, and who may read it."""

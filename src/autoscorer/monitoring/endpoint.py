@@ -1,0 +1,66 @@
+"""A worker's own `/metrics`, on this machine's loopback: Celery workers have no API to tell theirs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from autoscorer.monitoring.scrape import CONTENT_TYPE, Scrape
+from autoscorer.monitoring.token import bearer, is_metrics_token
+from autoscorer.utils.errors import AutoscorerError
+
+HOST = "127.0.0.1"
+_SILENCE_S = 10.0
+
+
+@contextmanager
+def serving_metrics(scrape: Scrape, port: int, token: str) -> Iterator[int]:
+    """Answer `GET /metrics` on 127.0.0.1 within the block; the port it is. 0 is any free one.
+
+    Raises CONFIG_VALIDATION_ERROR when the port is taken.
+    """
+    try:
+        server = ThreadingHTTPServer((HOST, port), _handler(scrape, token))
+    except OSError as exc:
+        message = f"WORKER_METRICS_PORT: cannot listen on {HOST}, port {port} ({exc.strerror})"
+        raise AutoscorerError("CONFIG_VALIDATION_ERROR", message, cause="configuration") from exc
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(scrape: Scrape, token: str) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _SILENCE_S
+        server_version, sys_version = "autoscorer", ""
+
+        def do_GET(self) -> None:
+            if not is_metrics_token(bearer(self.headers.get("Authorization", "")), token):
+                self._answer(HTTPStatus.UNAUTHORIZED, b"")
+            elif self.path.partition("?")[0] != "/metrics":
+                self._answer(HTTPStatus.NOT_FOUND, b"")
+            else:
+                self._answer(HTTPStatus.OK, scrape.text())
+
+        def _answer(self, status: HTTPStatus, content: bytes) -> None:
+            self.send_response(status)
+            if status is HTTPStatus.UNAUTHORIZED:
+                self.send_header("WWW-Authenticate", "Bearer")
+            self.send_header("Content-Type", CONTENT_TYPE)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_said: object) -> None:
+            """Nothing: a scrape every few seconds is no news."""
+
+    return Handler

@@ -161,9 +161,8 @@ WORKERS = _declare(
 WORKER_SLOTS = _declare(
     "worker_slots",
     "gauge",
-    "Jobs that the workers of a queue can run at once.",
-    "某队列的工作进程可同时运行的任务数。",
-    labels=("queue",),
+    "Jobs that all workers can run at once.",
+    "全部工作进程可同时运行的任务数。",
     at_scrape=True,
 )
 CALLBACKS = _declare(

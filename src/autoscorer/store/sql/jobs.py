@@ -129,10 +129,17 @@ class SqlJobs:
             return removed
 
     def counts(self) -> Mapping[tuple[str, JobState], int]:
-        query = select(jobs.c.queue, jobs.c.state, func.count()).where(is_one_of(jobs.c.state, ACTIVE))
+        # State by state: those that are queued, perhaps very many, are counted on their own index alone.
         with self._database.reading() as connection:
-            rows = connection.execute(query.group_by(jobs.c.queue, jobs.c.state))
-            return {(queue, JobState(state)): count for queue, state, count in rows}
+            return {
+                (queue, state): count
+                for state in ACTIVE
+                for queue, count in connection.execute(
+                    select(jobs.c.queue, func.count())
+                    .where(is_one_of(jobs.c.state, frozenset({state})))
+                    .group_by(jobs.c.queue)
+                )
+            }
 
     def waiting_since(self) -> datetime | None:
         queued = is_one_of(jobs.c.state, frozenset({JobState.QUEUED}))

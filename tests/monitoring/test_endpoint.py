@@ -1,0 +1,101 @@
+"""A worker's own `/metrics`: on loopback alone, with the token alone, while jobs run."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autoscorer import runtime
+from autoscorer.monitoring.endpoint import serving_metrics
+from autoscorer.monitoring.scrape import Scrape
+from autoscorer.queues.store_queue import StoreQueue
+from autoscorer.store.memory_store import MemoryStore
+from autoscorer.utils.config import Config
+from autoscorer.utils.errors import AutoscorerError
+from tests.test_telemetry import Counted
+from tests.worker.sites import ended, make_site, until
+
+TOKEN = "a-token-of-the-test"
+
+
+def asked(port: int, *, token: str | None = TOKEN, path: str = "/metrics") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with serving_metrics(Scrape(Config("/nowhere").settings, MemoryStore()), 0, TOKEN) as number:
+        yield number
+
+
+def test_it_tells_whoever_has_the_token_and_nobody_else(port: int) -> None:
+    status, content = asked(port)
+    assert status == 200
+    assert b"autoscorer_build_info" in content
+    assert asked(port, token=None) == (401, b"")
+    assert asked(port, token=TOKEN[:-1]) == (401, b"")
+    assert asked(port, path="/")[0] == 404
+
+
+def test_it_listens_on_this_machines_loopback_alone(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10):
+        pass
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", port), timeout=10):
+        pass
+
+
+def test_one_that_says_nothing_holds_nobody_up(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10):
+        assert asked(port)[0] == 200
+
+
+def test_a_port_that_is_taken_is_told_as_such(port: int) -> None:
+    scrape = Scrape(Config("/nowhere").settings, MemoryStore())
+    with pytest.raises(AutoscorerError) as caught, serving_metrics(scrape, port, TOKEN):
+        pass
+    assert caught.value.code == "CONFIG_VALIDATION_ERROR"
+    assert "WORKER_METRICS_PORT" in caught.value.message
+
+
+@pytest.mark.slow
+def test_what_is_told_while_fifty_jobs_run_adds_up(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    store = site.open_store()
+    scrape = runtime.make_scrape(site.settings, store)
+    counted = Counted(scrape)
+    jobs = [site.submit(store, site.workspace(), "run") for _ in range(50)]
+    queue, stop = StoreQueue(store, poll_s=0.05), threading.Event()
+    worker = threading.Thread(
+        target=lambda: queue.run(site.worker(store), slots=2, stop=stop, grace_s=60), daemon=True
+    )
+    succeeded = {"action": "run", "state": "succeeded", "code": "none", "blame": "nobody"}
+    told: list[float] = []
+    with serving_metrics(scrape, 0, TOKEN) as port:
+        worker.start()
+        try:
+            while not all(ended(store, job) for job in jobs):
+                assert asked(port)[0] == 200
+                told.append(counted("jobs_ended_total", **succeeded))
+            until(lambda: counted("jobs_ended_total", **succeeded) == 50)
+        finally:
+            stop.set()
+            queue.wake()
+            worker.join(60)
+    assert told == sorted(told)
+    assert counted("attempts_started_total", queue="cpu") == 50
+    assert counted("queue_latency_seconds_count", queue="cpu") == 50
+    assert counted("stage_duration_seconds_count", stage="execute") == 50
+    assert counted("worker_jobs") == 0
+    site.close()

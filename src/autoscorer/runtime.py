@@ -204,11 +204,12 @@ def make_scrape(settings: Settings, store: Store, catalog: Catalog | None = None
 
 def maintenance_duties(settings: Settings, store: Store, queue: Queue) -> list[Duty]:
     """What the processes of the service do besides their jobs, for `maintenance.loop.Maintenance`."""
+    from autoscorer.maintenance.callbacks.duty import callbacks_duty
     from autoscorer.maintenance.leftovers import Leftovers, leftovers_duty
     from autoscorer.maintenance.reconcile import reconcile_duty
 
     leftovers = Leftovers(store, settings.data_dir, lambda: _executors_here(settings))
-    return [reconcile_duty(store, queue), leftovers_duty(leftovers)]
+    return [reconcile_duty(store, queue), leftovers_duty(leftovers), callbacks_duty(settings, store)]
 
 
 def _executors_here(settings: Settings) -> list[Executor]:

@@ -70,6 +70,26 @@ class Keeping(StoreCase):
         assert not store.callbacks.failed(stale, message="late", retry_in_s=None)
         assert not store.callbacks.delivered(stale)
 
+    def test_receivers_and_organisations_that_have_enough_can_be_left_out_of_a_claim(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        other = store.access.add_organisation("other").organisation_id
+        urls = ["https://A.example:8443/x?to=b.example", "https://a.example:8443", "http://b.example/"]
+        for number, (owner, url) in enumerate([(acme, urls[0]), (acme, urls[1]), (other, urls[2])]):
+            job = store.jobs.submit(new_job(owner, number, callback_url=url)).job
+            store.jobs.cancel(job.task_id, by="ada")
+            clock.forward(1)
+        assert store.callbacks.claim(worker="w", not_to=["a.example:8443", "b.example"]) is None
+        assert store.callbacks.claim(worker="w", not_of=[acme, other]) is None
+        assert store.callbacks.claim(worker="w", not_to=["b.example"], not_of=[acme]) is None
+        claimed = [
+            store.callbacks.claim(worker="w", not_to=["a.example:8443"]),
+            store.callbacks.claim(worker="w", not_of=[other]),
+            store.callbacks.claim(worker="w", not_to=["a.example"], not_of=["nobody"]),
+        ]
+        assert [one.url for one in claimed if one] == [urls[2], urls[0], urls[1]]
+        assert {one.receiver for one in claimed if one} == {"a.example:8443", "b.example"}
+
     def test_a_dead_letter_is_visible_and_can_be_sent_again(self, store: Store, acme: str) -> None:
         self.with_callback(store, acme)
         claimed = store.callbacks.claim(worker="w")

@@ -18,11 +18,15 @@ LEASE_S = 15.0
 @dataclass(frozen=True, kw_only=True)
 class Duty:
     """Something to be done about every ``every_s`` seconds by one process. It may be done twice at once:
-    a process that was asleep does not know that another has taken over."""
+    a process that was asleep does not know that another has taken over.
+
+    ``finish`` ends what ``work`` began, when the process stops.
+    """
 
     name: str
     every_s: float
     work: Callable[[], object]
+    finish: Callable[[], object] = lambda: None
 
 
 def of_this_machine(name: str) -> str:
@@ -75,6 +79,7 @@ class Maintenance:
 
     def _leave(self, duty: Duty) -> None:
         try:
+            duty.finish()
             self._store.duties.leave(duty.name, holder=self._holder)
         except BaseException as exc:  # boundary of a task: its lease runs out by itself
             log_event("WARNING", "duty_not_left", error=exc, duty=duty.name)

@@ -33,11 +33,12 @@ def participant_view(result: Result, *, allow_truth: bool = False) -> Result:
         return result
     shown = {name: artifact for name, artifact in result.artifacts.items() if not artifact.shows_truth}
     versioning = {key: text for key, text in result.versioning.items() if key not in TELLING_HASHES}
-    error = None if result.error is None else _participant_error(result.error)
+    error = None if result.error is None else participant_error(result.error)
     return result.model_copy(update={"artifacts": shown, "versioning": versioning, "error": error})
 
 
-def _participant_error(error: Mapping[str, Any]) -> dict[str, Any]:
+def participant_error(error: Mapping[str, Any]) -> dict[str, Any]:
+    """A standard error as a participant may see it: of a fault of the organiser's only what kind it is."""
     details = error.get("details", {})
     row = find_code(error.get("code", ""), details.get("cause", ""))
     if row is not None and row.blame != Blame.ORGANISER:

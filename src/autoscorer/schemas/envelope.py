@@ -54,9 +54,14 @@ class Envelope(BaseModel):
     meta: Meta
 
 
+def iso(at: datetime) -> str:
+    """An aware time as ISO 8601 UTC with ``Z``."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def iso_now() -> str:
     """Now, as ISO 8601 UTC with ``Z``."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso(datetime.now(UTC))
 
 
 def make_envelope(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -130,8 +130,18 @@ class Work(Protocol):
 class Callbacks(Protocol):
     """The outbox. A job's end puts a message into it in the same transaction."""
 
-    def claim(self, *, worker: str, lease_s: float = LEASE_S) -> Callback | None:
-        """The message that is due longest, its ``tries`` counted up; again due when the claim lapses."""
+    def claim(
+        self,
+        *,
+        worker: str,
+        lease_s: float = LEASE_S,
+        not_to: Collection[str] = (),
+        not_of: Collection[str] = (),
+    ) -> Callback | None:
+        """The message that is due longest, its ``tries`` counted up; again due when the claim lapses.
+
+        ``not_to`` are receivers, ``not_of`` organisations that are left out.
+        """
         ...
 
     def delivered(self, claimed: Callback) -> bool:

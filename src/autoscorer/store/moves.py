@@ -219,6 +219,11 @@ def _exhausted(job: Job, last: JsonObject) -> JsonObject:
     return make_error("queue", "ATTEMPTS_EXHAUSTED", message, details)
 
 
+def receiver_of(url: str) -> str:
+    """Whom a callback goes to, so that one who does not answer holds up no other."""
+    return url.partition("://")[2].partition("/")[0].partition("?")[0].lower()[:300]
+
+
 def new_job(new: NewJob, *, task_id: str, now: Instant) -> Job:
     """The job a submission makes, before the store has given it its ``seq``."""
     asked = {field.name: getattr(new, field.name) for field in dataclasses.fields(NewJob)}

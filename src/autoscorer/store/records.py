@@ -197,13 +197,15 @@ class Callback:
     """One message of the outbox: that a job ended, and how.
 
     ``tries`` is its fencing number. ``until``: pending and free, when it is due; claimed, when the claim
-    lapses. The state and error told are those of the job's end that made it.
+    lapses. The state and error told are those of the job's end that made it. ``receiver`` is the host,
+    with the port if the address names one.
     """
 
     callback_id: str
     task_id: str
     organisation_id: str
     url: str
+    receiver: str
     attempt: int
     job_state: JobState
     error: JsonObject | None

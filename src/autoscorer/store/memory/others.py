@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -27,7 +27,14 @@ class MemoryCallbacks:
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
-    def claim(self, *, worker: str, lease_s: float = LEASE_S) -> Callback | None:
+    def claim(
+        self,
+        *,
+        worker: str,
+        lease_s: float = LEASE_S,
+        not_to: Collection[str] = (),
+        not_of: Collection[str] = (),
+    ) -> Callback | None:
         with self._rooms.lock:
             now = self._rooms.clock()
             due = [
@@ -36,6 +43,8 @@ class MemoryCallbacks:
                 if callback.state is CallbackState.PENDING
                 and callback.until is not None
                 and callback.until.passed(now)
+                and callback.receiver not in not_to
+                and callback.organisation_id not in not_of
             ]
             if not due:
                 return None

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from autoscorer.store.clock import Clock, Deadline, Instant
 from autoscorer.store.hearers import Hearers
-from autoscorer.store.moves import Change
+from autoscorer.store.moves import Change, receiver_of
 from autoscorer.store.records import (
     Attempt,
     Callback,
@@ -112,6 +112,7 @@ def _callback(job: Job, now: Instant) -> Callback:
         task_id=job.task_id,
         organisation_id=job.organisation_id,
         url=job.callback_url or "",
+        receiver=receiver_of(job.callback_url or ""),
         attempt=job.attempt,
         job_state=job.state,
         error=job.error,

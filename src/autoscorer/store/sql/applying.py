@@ -8,7 +8,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, Insert, insert, select, update
 
 from autoscorer.store.clock import Instant
-from autoscorer.store.moves import Change
+from autoscorer.store.moves import Change, receiver_of
 from autoscorer.store.records import CallbackState, Job
 from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import changed_values, job_of, until_values, values_of
@@ -76,6 +76,7 @@ def _callback_insert(job: Job, now: Instant) -> Insert:
         task_id=job.task_id,
         organisation_id=job.organisation_id,
         url=job.callback_url,
+        receiver=receiver_of(job.callback_url or ""),
         attempt=job.attempt,
         job_state=job.state,
         error=job.error,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, or_, select, update
@@ -14,6 +14,8 @@ from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import callback_of, until_values
 from autoscorer.store.sql.tables import callbacks, pending
 
+_owner = callbacks.c.organisation_id
+
 
 class SqlCallbacks:
     """`base.Callbacks` in SQL."""
@@ -21,11 +23,19 @@ class SqlCallbacks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, *, worker: str, lease_s: float = LEASE_S) -> Callback | None:
+    def claim(
+        self,
+        *,
+        worker: str,
+        lease_s: float = LEASE_S,
+        not_to: Collection[str] = (),
+        not_of: Collection[str] = (),
+    ) -> Callback | None:
         with self._database.writing() as connection:
             now = self._database.now(connection)
             due = or_(callbacks.c.until_s <= now.elapsed_s, callbacks.c.until_era != now.era)
             query = select(callbacks).where(pending, due).order_by(callbacks.c.until_s).limit(1)
+            query = query.where(callbacks.c.receiver.not_in(not_to), _owner.not_in(not_of))
             row = connection.execute(self._database.locked(query, skip=True)).mappings().one_or_none()
             if row is None:
                 return None

@@ -197,6 +197,7 @@ callbacks = Table(
     Column("last_error", Text),
     Column("created_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime),
+    Column("receiver", String(300), nullable=False, server_default=""),
 )
 pending = callbacks.c.state == literal_column(f"'{CallbackState.PENDING}'")
 _partial("ix_callbacks_pending", callbacks.c.until_s, where=pending)

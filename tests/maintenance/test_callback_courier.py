@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from autoscorer.utils.config import Config, Settings
 from autoscorer.utils.errors import AutoscorerError
 from tests.contracts.store_cases import new_job
 from tests.maintenance.receivers import answering, flooding, hanging, receiving
+from tests.maintenance.test_loop import running
 from tests.store.clocks import MovableClock
 from tests.worker.sites import until
 
@@ -303,6 +305,15 @@ def test_the_duty_delivers_what_jobs_leave_whatever_other_receivers_do(
     assert "redirects are not followed" in str(office.state(bad[redirects]).last_error)
     assert office.state(inside).last_error == "The callback address leads into an internal network."
     assert floods.sent_bytes < 64 * 2**20
+
+
+@pytest.mark.slow
+def test_the_end_of_a_job_in_this_process_is_told_at_once(office: Office, tmp_path: Path) -> None:
+    duty = dataclasses.replace(callbacks_duty(settings(tmp_path), office.store), every_s=3600)
+    with receiving() as receiver, running(Maintenance(office.store, [duty])):
+        until((tmp_path / "callback_secret").exists)
+        callback_id = office.message(receiver.url)
+        until(lambda: delivered(office, callback_id), within_s=60)
 
 
 @pytest.mark.slow

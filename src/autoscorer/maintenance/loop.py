@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autoscorer.executor.ownership import Owner, this_machine
 from autoscorer.store.base import Store
@@ -20,13 +20,15 @@ class Duty:
     """Something to be done about every ``every_s`` seconds by one process. It may be done twice at once:
     a process that was asleep does not know that another has taken over.
 
-    ``finish`` ends what ``work`` began, when the process stops.
+    Who rings ``bell`` has it done at once, if this process has the duty. ``finish`` ends what ``work``
+    began, when the process stops.
     """
 
     name: str
     every_s: float
     work: Callable[[], object]
     finish: Callable[[], object] = lambda: None
+    bell: threading.Event = field(default_factory=threading.Event)
 
 
 def of_this_machine(name: str) -> str:
@@ -51,6 +53,8 @@ class Maintenance:
         for thread in threads:
             thread.start()
         stop.wait()
+        for duty in self._duties:
+            duty.bell.set()
         for thread in threads:
             thread.join(duty_grace_s := 10.0)
             if thread.is_alive():
@@ -64,7 +68,8 @@ class Maintenance:
     def _keep(self, duty: Duty, stop: threading.Event) -> None:
         while not stop.is_set():
             self._do(duty)
-            stop.wait(duty.every_s * random.uniform(0.9, 1.1))  # noqa: S311 - so that processes take turns
+            duty.bell.wait(duty.every_s * random.uniform(0.9, 1.1))  # noqa: S311 - so that processes take turns
+            duty.bell.clear()
         self._leave(duty)
 
     def _do(self, duty: Duty) -> None:

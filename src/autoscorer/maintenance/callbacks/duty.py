@@ -58,7 +58,10 @@ class Deliveries:
 
 
 def callbacks_duty(settings: Settings, store: Store, sender: Sender | None = None) -> Duty:
-    """Every two seconds what is due is sent; several processes at once do no harm."""
+    """What is due is sent every two seconds, and at once when a job ends in this process.
+
+    Several processes at once do no harm.
+    """
     sender = sender or Sender(
         timeout_s=settings.callback_timeout_s, allowed_hosts=settings.callback_allowed_hosts
     )
@@ -74,4 +77,6 @@ def callbacks_duty(settings: Settings, store: Store, sender: Sender | None = Non
         deliveries.keys()  # nothing is claimed that could not be signed
         courier.deliver_due()
 
-    return Duty(name="callbacks", every_s=EVERY_S, work=work, finish=courier.stop)
+    duty = Duty(name="callbacks", every_s=EVERY_S, work=work, finish=courier.stop)
+    store.on_change(lambda change, _now: duty.bell.set() if change.calls_back else None)
+    return duty

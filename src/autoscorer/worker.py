@@ -66,13 +66,7 @@ class Worker:
 
     def paused(self) -> str | None:
         """Why nothing is to be claimed now: a disk has less room than MIN_FREE_DISK. None if all is well."""
-        for folder in (self._settings.workspace_root, self._settings.data_dir):
-            free = _free_bytes(folder) if folder else None
-            if free is not None and free < self._settings.min_free_disk_bytes:
-                return (
-                    f"the disk has {free} bytes free, MIN_FREE_DISK is {self._settings.min_free_disk_bytes}"
-                )
-        return None
+        return low_disk(self._settings)
 
     def work(self, job: Job) -> None:
         """Take a job that was claimed to its end. Raises nothing, whatever the job does."""
@@ -185,6 +179,15 @@ def workspace_of(job: Job, settings: Settings) -> Path:
     if not path.is_relative_to(root):
         raise spec_error([SpecFault(job.workspace, "leads out of WORKSPACE_ROOT")], cause="workspace")
     return path
+
+
+def low_disk(settings: Settings) -> str | None:
+    """What is wrong when a disk that jobs write to has less room than MIN_FREE_DISK."""
+    for folder in (settings.workspace_root, settings.data_dir):
+        free = _free_bytes(folder) if folder else None
+        if free is not None and free < settings.min_free_disk_bytes:
+            return f"the disk has {free} bytes free, MIN_FREE_DISK is {settings.min_free_disk_bytes}"
+    return None
 
 
 def _free_bytes(folder: Path) -> int | None:

@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, NoReturn, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from autoscorer.schemas.strict_json import parse_strict
 from autoscorer.utils.config import parse_memory
 from autoscorer.utils.errors import AutoscorerError
 
@@ -113,20 +114,11 @@ class JobSpec(_Wire):
         Raises AutoscorerError CONFIG_VALIDATION_ERROR naming every fault (``details.faults``).
         """
         try:
-            value = json.loads(
-                content.decode("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_no_duplicates
-            )
+            value = parse_strict(content)
         except UnicodeDecodeError as exc:
             raise spec_error([SpecFault("meta.json", "is not UTF-8 text", "save it as UTF-8")]) from exc
-        except RecursionError as exc:
-            raise spec_error([SpecFault("meta.json", "is nested too deeply")]) from exc
         except ValueError as exc:
-            raise spec_error([SpecFault("meta.json", f"is not valid JSON: {exc}")]) from exc
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as exc:
-            fault = SpecFault("meta.json", "holds half of a surrogate pair (\\ud800-\\udfff)")
-            raise spec_error([fault]) from exc
+            raise spec_error([SpecFault("meta.json", str(exc))]) from exc
         return cls.from_value(value)
 
     @classmethod
@@ -135,7 +127,9 @@ class JobSpec(_Wire):
         try:
             return cls.model_validate(value)
         except ValidationError as exc:
-            raise spec_error([_spec_fault(error) for error in exc.errors()]) from exc
+            raise spec_error(
+                [told_fault(error, _MODELS, whole="meta.json") for error in exc.errors()]
+            ) from exc
 
 
 def spec_error(faults: Iterable[SpecFault], *, cause: str = "job_spec") -> AutoscorerError:
@@ -147,30 +141,17 @@ def spec_error(faults: Iterable[SpecFault], *, cause: str = "job_spec") -> Autos
     return AutoscorerError("CONFIG_VALIDATION_ERROR", message + more, details, cause=cause)
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key {twice!r} appears twice")
-    return found
-
-
 _MODELS: Mapping[str, type[BaseModel]] = {"": JobSpec, "resources": Resources, "container": ContainerSpec}
 
 
-def _spec_fault(error: Any) -> SpecFault:
-    """A pydantic error in the words of meta.json."""
+def told_fault(error: Any, models: Mapping[str, type[BaseModel]], *, whole: str) -> SpecFault:
+    """A pydantic error in our words. ``models`` are those at each place, ``whole`` is what all of it is."""
     location = [str(part) for part in error["loc"]]
-    field = ".".join(location) or "meta.json"
+    field = ".".join(location) or whole
     given = error.get("input")
     match error["type"]:
         case "extra_forbidden":
-            model = _MODELS.get(".".join(location[:-1]))
+            model = models.get(".".join(location[:-1]))
             known = list(model.model_fields) if model else []
             near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
             suggestion = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"

@@ -1,0 +1,182 @@
+"""What stands before every route, as plain ASGI: names and pages answered, sizes, rates, ids, headers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Sequence
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from autoscorer.api.answers import refusal
+from autoscorer.api.current import CurrentRequest, begin, current
+from autoscorer.api.faults import internal
+from autoscorer.api.rates import Rates
+from autoscorer.utils.errors import AutoscorerError
+from autoscorer.utils.logger import bound
+
+# Asked by machines that watch this one, at whatever address it has for them; they tell nothing of anybody.
+PROBES = frozenset({"/healthz", "/readyz"})
+REQUEST_ID = "X-Request-Id"
+_GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class RequestFrame:
+    """Outermost: gives a request its id, its answer the security headers, and lets no fault through."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = given if _GOOD_ID.fullmatch(given) else str(uuid4())
+        begin(CurrentRequest(request_id, self._max_body_bytes))
+        started = False
+
+        async def send_framed(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                for name, value in _SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        with bound(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_framed)
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as exc:  # boundary of a request: one must not end the service
+                error = internal(exc, scope)
+                if not started:
+                    await refusal(error)(scope, receive, send_framed)
+
+
+class HostGuard:
+    """Answers only to its own names: a page cannot reach this service by a name of its own making.
+
+    A request that says it comes from a page is answered if that page is ours or an allowed one.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str], origins: Iterable[str]) -> None:
+        self._app = app
+        self._hosts = tuple(host.lower() for host in hosts)
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in PROBES:
+            headers = Headers(scope=scope)
+            fault = self._fault(headers.getlist("host"), headers.getlist("origin"))
+            if fault is not None:
+                error = AutoscorerError("BAD_REQUEST", fault, cause="host")
+                await refusal(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _fault(self, hosts: list[str], origins: list[str]) -> str | None:
+        if len(hosts) != 1 or not self._answers(host_name(hosts[0])):
+            return "This service does not answer to that Host."
+        own = {f"http://{hosts[0]}".lower(), f"https://{hosts[0]}".lower()}
+        if any(origin.lower() not in own | self._origins for origin in origins):
+            return "Pages of that Origin may not call this service."
+        return None
+
+    def _answers(self, host: str) -> bool:
+        return any(
+            allowed in ("*", host) or (allowed.startswith("*.") and host.endswith(allowed[1:]))
+            for allowed in self._hosts
+        )
+
+
+class RateGuard:
+    """No more than so many requests a minute for one token; for one address where there is none."""
+
+    def __init__(self, app: ASGIApp, *, per_minute: int) -> None:
+        self._app = app
+        self._rates = Rates(per_minute)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in PROBES:
+            address = (scope.get("client") or ("",))[0]
+            wait_s = self._rates.wait_s(Headers(scope=scope).get("authorization") or address)
+            if wait_s > 0:
+                await _too_many(wait_s)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class BodyGuard:
+    """Reads no more of a body than its route takes, whether its length was announced or not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = _announced(Headers(scope=scope))
+        request, read, too_large, started = current(), 0, False, False
+
+        async def receive_bounded() -> Message:
+            nonlocal read, too_large
+            too_large = too_large or announced > request.body_limit
+            if not too_large:
+                message = await receive()
+                read += len(message.get("body", b""))
+                too_large = read > request.body_limit
+            if too_large:
+                raise _too_large(request.body_limit)
+            return message
+
+        async def send_unless_too_large(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive_bounded, send_unless_too_large)
+        except AutoscorerError as exc:
+            if exc.code != "TOO_LARGE" or started:
+                raise
+            await refusal(exc)(scope, receive, send)
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    name, _, port = host.rpartition(":")
+    return (name if name and port.isdecimal() else host).lower()
+
+
+def _announced(headers: Headers) -> int:
+    text = headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
+
+
+def _too_large(limit: int) -> AutoscorerError:
+    message = f"The body has more than the {limit} bytes that this address takes."
+    return AutoscorerError("TOO_LARGE", message, {"limit_bytes": limit})
+
+
+def _too_many(wait_s: float) -> Response:
+    seconds = max(1, -int(-wait_s // 1))
+    message = f"Too many requests with this token; the next one is answered in {seconds} s."
+    error = AutoscorerError("RATE_LIMITED", message, {"retry_after_s": seconds})
+    return refusal(error, headers={"Retry-After": str(seconds)})

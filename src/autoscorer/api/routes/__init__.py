@@ -1,0 +1,1 @@
+"""One file per noun, each with a ``router``; every file here is found by itself."""

@@ -1,0 +1,52 @@
+"""What every route works with: one frozen object, made from the configuration."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from autoscorer import runtime
+from autoscorer.intake.homes import Homes
+from autoscorer.queues.base import Queue
+from autoscorer.scorers.catalog import Catalog
+from autoscorer.store.base import Store
+from autoscorer.utils.config import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """The parts of the service that its API uses. ``catalog`` computes nothing in this process.
+
+    ``stopping`` is set by whoever ends the service, so that requests which wait are answered at once.
+    ``faults`` says what is wrong with this process, for `/readyz`.
+    """
+
+    settings: Settings
+    store: Store
+    queue: Queue
+    catalog: Catalog
+    homes: Homes
+    backends: tuple[str, ...]
+    stopping: threading.Event = field(default_factory=threading.Event)
+    faults: Callable[[], Sequence[str]] = list
+
+
+def make_service(
+    settings: Settings,
+    *,
+    store: Store,
+    queue: Queue,
+    catalog: Catalog,
+    faults: Callable[[], Sequence[str]] = list,
+) -> Service:
+    """The service over parts that are open already."""
+    return Service(
+        settings=settings,
+        store=store,
+        queue=queue,
+        catalog=catalog,
+        homes=Homes(settings, store),
+        backends=("auto", *runtime.backend_names()),
+        faults=faults,
+    )

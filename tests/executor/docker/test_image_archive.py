@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from autoscorer.executor.docker.archive_layout import ArchivedImage
 from autoscorer.executor.docker.image_archive import MAX_MEMBERS, open_archive
-from autoscorer.executor.docker.inflate import Meter, inflate
-from autoscorer.executor.docker.tar_stream import BrokenTarError, Kind, TarStream
+from autoscorer.unpacking.inflate import Meter, inflate
+from autoscorer.unpacking.tar_stream import BrokenArchiveError, Kind, TarStream
 from autoscorer.utils.errors import AutoscorerError, Blame
 from tests.executor.docker.archives import (
     LAYER,
@@ -333,7 +333,7 @@ def test_the_bomb_is_a_bomb_without_the_meters_limits(tmp_path: Path) -> None:
     zeros = b"".join(gzip_of_zeros(2**26))
     meter = Meter(ratio_free_bytes=2**24)
     sizes = map(len, inflate(iter([zeros])))
-    with pytest.raises(BrokenTarError, match="more than an image may"):
+    with pytest.raises(BrokenArchiveError, match="more than an image may"):
         list(map(meter.gave, sizes))
     assert sum(map(len, inflate(iter([zeros])))) > 2**26
 
@@ -486,7 +486,7 @@ def test_a_mutated_tar_never_gives_a_traceback(data: st.DataObject) -> None:
         stream = TarStream(io.BytesIO(bytes(content)))
         for _ in stream:
             b"".join(stream.chunks())
-    except BrokenTarError:
+    except BrokenArchiveError:
         pass
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoscorer.executor.docker.image_manifest import ImageConfig
-from autoscorer.executor.docker.tar_stream import BLOCK_BYTES
+from autoscorer.unpacking.tar_stream import BLOCK_BYTES
 
 _MEDIA_TYPE = "application/vnd.oci.image"
 

@@ -33,11 +33,11 @@ from autoscorer.executor.docker.image_manifest import (
     member_name,
     parse_config,
 )
-from autoscorer.executor.docker.inflate import GZIP_MAGIC, READ_BYTES, Meter, PieceReader, inflate
-from autoscorer.executor.docker.tar_stream import (
+from autoscorer.unpacking.inflate import GZIP_MAGIC, READ_BYTES, Meter, PieceReader, inflate
+from autoscorer.unpacking.tar_stream import (
     BLOCK_BYTES,
     CHUNK_BYTES,
-    BrokenTarError,
+    BrokenArchiveError,
     Kind,
     Member,
     TarStream,
@@ -80,7 +80,7 @@ class ImageArchive:
                 pass
             parts = find_parts(list(found.files), found.json)
             return _to_image(found, parts, meter)
-        except BrokenTarError as exc:
+        except BrokenArchiveError as exc:
             self._refuse(exc)
 
     def stream(self, image: ArchivedImage) -> Iterator[bytes]:
@@ -98,15 +98,15 @@ class ImageArchive:
                 if layer is None:
                     continue
                 if member.size_bytes != layer.size_bytes or member.kind is not Kind.FILE:
-                    raise BrokenTarError("it was changed while it was read")
+                    raise BrokenArchiveError("it was changed while it was read")
                 if layer.blob not in written:
                     written.add(layer.blob)
                     yield member_header(blob_path(layer.blob), layer.size_bytes)
                     yield from stream.chunks()
                     yield bytes(-layer.size_bytes % BLOCK_BYTES)
             if wanted:
-                raise BrokenTarError("it was changed while it was read")
-        except BrokenTarError as exc:
+                raise BrokenArchiveError("it was changed while it was read")
+        except BrokenArchiveError as exc:
             self._refuse(exc)
         yield bytes(2 * BLOCK_BYTES)
 
@@ -123,7 +123,7 @@ class ImageArchive:
             meter.took(len(piece))
             yield piece
 
-    def _refuse(self, fault: BrokenTarError) -> NoReturn:
+    def _refuse(self, fault: BrokenArchiveError) -> NoReturn:
         raise AutoscorerError(
             "IMAGE_INVALID",
             f"{self.name}: {fault}.",
@@ -170,12 +170,14 @@ class _Members:
 
     def add(self, member: Member, stream: TarStream) -> None:
         name = member_name(member.name)
+        if member.kind is Kind.SPECIAL:
+            raise BrokenArchiveError("it holds a device, a pipe or another special member")
         if member.kind is Kind.FOLDER:
             return
         if name in self.files or name in self._links:
-            raise BrokenTarError(f"it holds {json.dumps(name[:80])} twice")
+            raise BrokenArchiveError(f"it holds {json.dumps(name[:80])} twice")
         if len(self.files) + len(self._links) >= MAX_MEMBERS:
-            raise BrokenTarError(f"it holds more than {MAX_MEMBERS} members")
+            raise BrokenArchiveError(f"it holds more than {MAX_MEMBERS} members")
         if member.kind is Kind.FILE:
             self.files[name] = self._read(member, stream)
         else:
@@ -185,13 +187,13 @@ class _Members:
         """The file that ``name`` is or is a link to."""
         found = self._links.get(name, name)
         if found not in self.files:
-            raise BrokenTarError(f"it lacks {json.dumps(name[:80])}, which its manifest names")
+            raise BrokenArchiveError(f"it lacks {json.dumps(name[:80])}, which its manifest names")
         return found
 
     def json(self, name: str) -> bytes:
         content = self.files[self.resolve(name)].content
         if content is None:
-            raise BrokenTarError(f"{json.dumps(name[:80])} is not JSON of a reasonable size")
+            raise BrokenArchiveError(f"{json.dumps(name[:80])} is not JSON of a reasonable size")
         return content
 
     def _read(self, member: Member, stream: TarStream) -> _File:
@@ -216,7 +218,7 @@ class _Members:
                 pass
         self._kept_bytes += len(content or b"")
         if self._kept_bytes > _MAX_KEPT_BYTES:
-            raise BrokenTarError("it holds too much JSON")
+            raise BrokenArchiveError("it holds too much JSON")
         return _File(
             size_bytes=member.size_bytes,
             blob=_named(blob),
@@ -229,12 +231,12 @@ class _Members:
 def _to_image(found: _Members, parts: Parts, meter: Meter) -> ArchivedImage:
     for name, digest in parts.digests.items():
         if found.files[found.resolve(name)].blob != digest:
-            raise BrokenTarError("a part's content does not have the SHA-256 that names it")
+            raise BrokenArchiveError("a part's content does not have the SHA-256 that names it")
     config = found.json(parts.config)
     facts = parse_config(config)
     names = [found.resolve(name) for name in parts.layers]
     if tuple(found.files[name].diff_id for name in names) != facts.diff_ids:
-        raise BrokenTarError("its layers are not those the image's config names (plain or gzip)")
+        raise BrokenArchiveError("its layers are not those the image's config names (plain or gzip)")
     files = [(name, found.files[name]) for name in names]
     layers = tuple(
         Layer(member=name, size_bytes=file.size_bytes, blob=file.blob, compressed=file.compressed)

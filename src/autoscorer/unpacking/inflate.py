@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 
-from autoscorer.executor.docker.tar_stream import CHUNK_BYTES, BrokenTarError
+from autoscorer.unpacking.tar_stream import CHUNK_BYTES, BrokenArchiveError
 
 GZIP_MAGIC = b"\x1f\x8b"
 READ_BYTES = 64 * 2**10  # small: many tiny gzip members in one piece cost quadratic time
@@ -17,7 +17,7 @@ MAX_SECONDS = 900.0
 
 
 class Meter:
-    """Raises BrokenTarError once more came out than an image may have, or it took too long."""
+    """Raises BrokenArchiveError once more came out than ``what`` may hold, or it took too long."""
 
     def __init__(
         self,
@@ -25,7 +25,9 @@ class Meter:
         max_content_bytes: int = MAX_CONTENT_BYTES,
         ratio_free_bytes: int = RATIO_FREE_BYTES,
         max_seconds: float = MAX_SECONDS,
+        what: str = "an image",
     ) -> None:
+        self._what = what
         self.read_bytes = 0
         self.content_bytes = 0
         self._max_content_bytes = max_content_bytes
@@ -36,23 +38,23 @@ class Meter:
         """That many bytes were read from the file."""
         self.read_bytes += size_bytes
         if time.monotonic() > self._deadline:
-            raise BrokenTarError("it takes too long to unpack")
+            raise BrokenArchiveError("it takes too long to unpack")
 
     def gave(self, size_bytes: int) -> None:
         """That many bytes came out of it, in all layers of compression."""
         self.content_bytes += size_bytes
         bomb = self.content_bytes > max(self._ratio_free_bytes, MAX_RATIO * self.read_bytes)
         if bomb or self.content_bytes > self._max_content_bytes:
-            raise BrokenTarError(
+            raise BrokenArchiveError(
                 f"it unpacks to more than {self.content_bytes // 2**20} MiB "
-                f"from {self.read_bytes // 2**20} MiB, more than an image may"
+                f"from {self.read_bytes // 2**20} MiB, more than {self._what} may"
             )
 
 
 def inflate(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The content of a gzip stream, of one or more members, in pieces of at most 1 MiB.
 
-    Raises BrokenTarError when it is damaged or ends too early.
+    Raises BrokenArchiveError when it is damaged or ends too early.
     """
     inflater = zlib.decompressobj(wbits=31)
     for piece in pieces:
@@ -66,12 +68,36 @@ def inflate(pieces: Iterable[bytes]) -> Iterator[bytes]:
             try:
                 out = inflater.decompress(rest, CHUNK_BYTES)
             except zlib.error as exc:
-                raise BrokenTarError("its compression is damaged") from exc
+                raise BrokenArchiveError("its compression is damaged") from exc
             rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
             if out:
                 yield out
     if not inflater.eof:
-        raise BrokenTarError("its compressed content ends too early")
+        raise BrokenArchiveError("its compressed content ends too early")
+
+
+def inflate_raw(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The content of one deflate stream without any frame, in pieces of at most 1 MiB.
+
+    Raises BrokenArchiveError when it is damaged, ends too early, or something follows it.
+    """
+    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    for piece in pieces:
+        rest, out = piece, b""
+        while rest or len(out) == CHUNK_BYTES:
+            if inflater.eof:
+                break
+            try:
+                out = inflater.decompress(rest, CHUNK_BYTES)
+            except zlib.error as exc:
+                raise BrokenArchiveError("its compression is damaged") from exc
+            rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
+            if out:
+                yield out
+        if rest:
+            raise BrokenArchiveError("something stands behind its compressed content")
+    if not inflater.eof:
+        raise BrokenArchiveError("its compressed content ends too early")
 
 
 class PieceReader:

@@ -19,7 +19,7 @@ _NUMBER = re.compile(rb"[0-7]*")
 _PAX_RECORD = re.compile(rb"([0-9]{1,6}) ([^=]{1,256})=")
 
 
-class BrokenTarError(ValueError):
+class BrokenArchiveError(ValueError):
     """The archive is not one we read; the text says what is wrong with it."""
 
 
@@ -28,6 +28,7 @@ class Kind(StrEnum):
     FOLDER = "folder"
     SYMLINK = "symlink"
     HARDLINK = "hardlink"
+    SPECIAL = "special"
 
 
 _KINDS = {b"0": Kind.FILE, b"\0": Kind.FILE, b"1": Kind.HARDLINK, b"2": Kind.SYMLINK, b"5": Kind.FOLDER}
@@ -35,7 +36,10 @@ _KINDS = {b"0": Kind.FILE, b"\0": Kind.FILE, b"1": Kind.HARDLINK, b"2": Kind.SYM
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One entry. ``name`` and ``link`` as they stand in the archive, not yet judged."""
+    """One entry. ``name`` and ``link`` as they stand in the archive, not yet judged.
+
+    ``SPECIAL`` is a device, a pipe or anything else that nobody should deliver.
+    """
 
     name: str
     kind: Kind
@@ -50,13 +54,14 @@ class Readable(Protocol):
 class TarStream:
     """Members in order; `chunks` reads the present one's content, what is left of it is skipped.
 
-    Raises BrokenTarError, and whatever ``source.read`` raises.
+    Raises BrokenArchiveError, and whatever ``source.read`` raises.
     """
 
     def __init__(self, source: Readable) -> None:
         self._source = source
         self._left = 0  # of the present member's content
         self._padding = 0
+        self.ended_by_mark = False  # a block of zeros; else the bytes just stopped
 
     def __iter__(self) -> Iterator[Member]:
         extension: dict[str, bytes] = {}
@@ -80,14 +85,12 @@ class TarStream:
         while self._left:
             piece = self._source.read(min(self._left, CHUNK_BYTES))
             if not piece:
-                raise BrokenTarError("it ends in the middle of a member")
+                raise BrokenArchiveError("it ends in the middle of a member")
             self._left -= len(piece)
             yield piece
 
     def _member(self, header: bytes, extension: dict[str, bytes]) -> Member:
-        kind = _KINDS.get(header[156:157])
-        if kind is None:
-            raise BrokenTarError("it holds a device, a pipe or another special member")
+        kind = _KINDS.get(header[156:157], Kind.SPECIAL)
         size = _number(header[124:136]) if "size" not in extension else _decimal(extension["size"])
         size = size if kind is Kind.FILE else 0
         self._left, self._padding = size, -size % BLOCK_BYTES
@@ -106,15 +109,16 @@ class TarStream:
         header = self._source.read(BLOCK_BYTES)
         header += self._exactly(-len(header) % BLOCK_BYTES) if header else b""
         if not header.strip(b"\0"):
+            self.ended_by_mark = bool(header)
             return None
         plain_sum = sum(header) - sum(header[148:156]) + 8 * ord(" ")
         if _number(header[148:156]) != plain_sum:
-            raise BrokenTarError("it is no tar, or a header is damaged")
+            raise BrokenArchiveError("it is no tar, or a header is damaged")
         return header
 
     def _extension(self, size: int) -> bytes:
         if size > _MAX_EXTENSION_BYTES:
-            raise BrokenTarError("a member's header is too long")
+            raise BrokenArchiveError("a member's header is too long")
         content = self._exactly(size)
         self._exactly(-size % BLOCK_BYTES)
         return content
@@ -124,7 +128,7 @@ class TarStream:
         while len(content) < size:
             piece = self._source.read(size - len(content))
             if not piece:
-                raise BrokenTarError("it ends in the middle of a member")
+                raise BrokenArchiveError("it ends in the middle of a member")
             content += piece
         return content
 
@@ -134,17 +138,17 @@ def _number(field: bytes) -> int:
     if field[0] & 0x80:
         value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:])
         if field[0] & 0x40 or value >= 2**63:
-            raise BrokenTarError("a member has an impossible size")
+            raise BrokenArchiveError("a member has an impossible size")
         return value
     text = field.split(b"\0")[0].strip(b" ")
     if not _NUMBER.fullmatch(text):
-        raise BrokenTarError("it is no tar, or a header is damaged")
+        raise BrokenArchiveError("it is no tar, or a header is damaged")
     return int(text or b"0", 8)
 
 
 def _decimal(text: bytes) -> int:
     if not re.fullmatch(rb"[0-9]{1,18}", text):
-        raise BrokenTarError("a member has an impossible size")
+        raise BrokenArchiveError("a member has an impossible size")
     return int(text)
 
 
@@ -156,10 +160,10 @@ def _pax_records(content: bytes) -> dict[str, bytes]:
         record = _PAX_RECORD.match(content, at)
         end = at + int(record[1]) if record else 0
         if record is None or end <= record.end() or end > len(content) or content[end - 1 : end] != b"\n":
-            raise BrokenTarError("a member's pax header is damaged")
+            raise BrokenArchiveError("a member's pax header is damaged")
         key = record[2]
         if key.startswith(b"GNU.sparse"):
-            raise BrokenTarError("it holds a sparse file")
+            raise BrokenArchiveError("it holds a sparse file")
         if key in (b"path", b"linkpath", b"size"):
             found[key.decode()] = content[record.end() : end - 1]
         at = end
@@ -168,8 +172,8 @@ def _pax_records(content: bytes) -> dict[str, bytes]:
 
 def _text(name: bytes) -> str:
     if len(name) > _MAX_NAME_BYTES or b"\0" in name:
-        raise BrokenTarError("a member's name is too long or holds NUL")
+        raise BrokenArchiveError("a member's name is too long or holds NUL")
     try:
         return name.decode()
     except UnicodeDecodeError:
-        raise BrokenTarError("a member's name is not UTF-8") from None
+        raise BrokenArchiveError("a member's name is not UTF-8") from None

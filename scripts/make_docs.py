@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
 from typer.main import get_command
 
 import autoscorer
@@ -26,11 +27,14 @@ from autoscorer.executor.docker.types import EngineFacts
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.child import walls as child
 from autoscorer.settings.table import SettingRow
+from autoscorer.telemetry import instruments
+from autoscorer.telemetry.measuring import REGISTRY, Instrument
 from autoscorer.testing import contracts as promised
 from autoscorer.utils.config import setting_rows
 from autoscorer.utils.errors import AutoscorerError, CodeRow, code_table
 
 ROOT = Path(__file__).resolve().parent.parent
+assert instruments  # what it declares is in the registry
 PACKAGE = Path(autoscorer.__file__).parent
 NAME_WIDTH = 30
 _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
@@ -54,6 +58,14 @@ _SCORER_WALL_COLUMNS = {
 _DOCKER_COLUMNS = {
     "en": ("property", "AutoScorer runs as root", "as another user"),
     "zh": ("性质", "AutoScorer 以 root 运行", "以其他用户运行"),
+}
+_METRIC_COLUMNS = {
+    "en": ("metric", "kind", "labels", "what it tells"),
+    "zh": ("指标", "类型", "标签", "含义"),
+}
+_ALERT_COLUMNS = {
+    "en": ("alert", "severity", "thresholds", "for", "what it says", "what to look at"),
+    "zh": ("告警", "级别", "阈值", "持续", "含义", "处理"),
 }
 _WORDS = {"en": ("yes", "no", "higher", "lower", "none"), "zh": ("是", "否", "越高越好", "越低越好", "无")}
 
@@ -260,7 +272,51 @@ def layers() -> str:
     return "\n".join(["```text", *names, "```"])
 
 
-_BY_LANGUAGE = (codes, settings, scorers, isolation, docker_isolation, scorer_isolation)
+def metrics(language: str) -> str:
+    """Everything that `/metrics` tells of the service."""
+    return table(_METRIC_COLUMNS[language], (_metric_cells(one, language) for one in REGISTRY.instruments))
+
+
+def _metric_cells(instrument: Instrument, language: str) -> Sequence[Any]:
+    labels = ", ".join(f"`{label}`" for label in instrument.labels) or "–"
+    return [f"`{instrument.name}`", instrument.kind, labels, getattr(instrument, language)]
+
+
+def alerts(language: str) -> str:
+    """Every alert, when it goes off, and what to do."""
+    folder = ROOT / "deploy" / "prometheus"
+    defaults = {
+        rule["record"]: rule["expr"][len("vector(") : -1] for rule in _rules(folder / "thresholds.yml")
+    }
+    rows = (_alert_cells(rule, defaults, language) for rule in _rules(folder / "alerts.yml"))
+    return table(_ALERT_COLUMNS[language], rows)
+
+
+def _rules(path: Path) -> list[dict[str, Any]]:
+    return [
+        rule
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+    ]
+
+
+def _alert_cells(rule: Mapping[str, Any], defaults: Mapping[str, str], language: str) -> Sequence[Any]:
+    names = re.findall(r"scalar\((autoscorer:threshold:(\w+))\)", rule["expr"])
+    thresholds = ", ".join(f"`{name}` {defaults[record]}" for record, name in names) or "–"
+    ending = "" if language == "en" else f"_{language}"
+    told = [rule["annotations"][f"{what}{ending}"] for what in ("summary", "action")]
+    summary = re.sub(r"\{\{ \$(?:labels\.)?(\w+).*?\}\}", r"⟨\1⟩", told[0])
+    return [
+        f"`{rule['alert']}`",
+        rule["labels"]["severity"],
+        thresholds,
+        rule.get("for", "–"),
+        summary,
+        told[1],
+    ]
+
+
+_BY_LANGUAGE = (codes, settings, scorers, isolation, docker_isolation, scorer_isolation, metrics, alerts)
 BLOCKS: Mapping[str, Callable[[], str]] = {
     **{make.__name__.replace("_", "-"): partial(make, "en") for make in _BY_LANGUAGE},
     **{f"{make.__name__.replace('_', '-')}-zh": partial(make, "zh") for make in _BY_LANGUAGE},

@@ -267,7 +267,7 @@ def test_every_alert_is_tried_and_says_what_it_means_in_two_languages() -> None:
     assert {*CASES, "AutoscorerThresholdsMissing"} == set(ALERTS)
     for rule in rules_of("alerts.yml"):
         assert rule["labels"]["severity"] in ("warning", "critical")
-        assert set(rule["annotations"]) == {"summary", "summary_zh"}
+        assert set(rule["annotations"]) == {"summary", "summary_zh", "action", "action_zh"}
 
 
 def test_every_threshold_is_used_and_every_one_that_is_used_is_there() -> None:

@@ -189,17 +189,30 @@ def make_worker(settings: Settings, store: Store, catalog: Catalog, worker_id: s
 def make_scrape(settings: Settings, store: Store, catalog: Catalog | None = None) -> Scrape:
     """What this process tells Prometheus; from now on it measures what is done through ``store``.
 
-    Call it once for a store. With a ``catalog`` it tells of the scorers that were loaded from files, too.
+    With a ``catalog`` it tells of the scorers that were loaded from files, too.
     """
     from autoscorer.monitoring.changes import observe
     from autoscorer.monitoring.scrape import Scrape
 
-    def count_scorers() -> tuple[int, int]:
-        library = catalog.library if catalog else None
-        return (len(library.names()), len(library.failures())) if library else (0, 0)
-
     observe(store)
-    return Scrape(settings, store, count_scorers=count_scorers if catalog else None)
+    return Scrape(settings, store, count_scorers=catalog.files if catalog else None)
+
+
+@contextmanager
+def worker_metrics(settings: Settings, store: Store, catalog: Catalog) -> Iterator[None]:
+    """What a worker without an API tells, at WORKER_METRICS_PORT within the block; nowhere if that is 0.
+
+    Raises CONFIG_VALIDATION_ERROR when the port is taken.
+    """
+    scrape = make_scrape(settings, store, catalog)
+    if settings.worker_metrics_port == 0:
+        yield
+        return
+    from autoscorer.monitoring.endpoint import serving_metrics
+    from autoscorer.monitoring.token import metrics_token
+
+    with serving_metrics(scrape, settings.worker_metrics_port, metrics_token(settings)):
+        yield
 
 
 def maintenance_duties(settings: Settings, store: Store, queue: Queue) -> list[Duty]:

@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from autoscorer import __version__
 from autoscorer.api import faults, routes
 from autoscorer.api.guards import REQUEST_ID, BodyGuard, HostGuard, RateGuard, RequestFrame
+from autoscorer.api.metering import Meter
 from autoscorer.api.service import Service
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -58,6 +59,7 @@ def _guards(settings: Settings) -> list[Middleware]:
     origins = list(settings.api_allowed_origins)
     public = [settings.public_url] if settings.public_url else []
     guards = [
+        Middleware(Meter),
         Middleware(RequestFrame, max_body_bytes=settings.api_max_body_bytes),
         Middleware(HostGuard, hosts=settings.api_allowed_hosts, origins=[*origins, *public]),
         Middleware(RateGuard, per_minute=settings.rate_limit_per_minute),
@@ -65,7 +67,7 @@ def _guards(settings: Settings) -> list[Middleware]:
     ]
     if origins:
         guards.insert(
-            2,
+            3,
             Middleware(
                 CORSMiddleware,
                 allow_origins=origins,

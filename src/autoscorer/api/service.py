@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from autoscorer import runtime
 from autoscorer.intake.homes import Homes
+from autoscorer.monitoring.scrape import Scrape
+from autoscorer.monitoring.token import metrics_token
 from autoscorer.queues.base import Queue
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.store.base import Store
@@ -19,7 +21,7 @@ class Service:
     """The parts of the service that its API uses. ``catalog`` computes nothing in this process.
 
     ``stopping`` is set by whoever ends the service, so that requests which wait are answered at once.
-    ``faults`` says what is wrong with this process, for `/readyz`.
+    ``faults`` says what is wrong with this process, for `/readyz`; ``scrape`` what `/metrics` tells.
     """
 
     settings: Settings
@@ -30,6 +32,8 @@ class Service:
     backends: tuple[str, ...]
     stopping: threading.Event = field(default_factory=threading.Event)
     faults: Callable[[], Sequence[str]] = list
+    scrape: Scrape
+    metrics_token: str = field(repr=False)
 
 
 def make_service(
@@ -49,4 +53,6 @@ def make_service(
         homes=Homes(settings, store),
         backends=("auto", *runtime.backend_names()),
         faults=faults,
+        scrape=runtime.make_scrape(settings, store, catalog),
+        metrics_token=metrics_token(settings),
     )

@@ -105,6 +105,12 @@ class Catalog:
             raise TypeError("this catalogue was made without a library")
         return self._make_library()
 
+    def files(self) -> tuple[int, int]:
+        """How many scorers were loaded from files, and how many files failed when they were tried last."""
+        if self._make_library is None:
+            return 0, 0
+        return len(self.library.names()), len(self.library.failures())
+
     @cached_property
     def installed(self) -> InstalledScorers:
         """The scorers of installed packages."""

@@ -18,7 +18,9 @@ class Hearers:
         self._all: tuple[OnChange, ...] = ()
 
     def add(self, hear: OnChange) -> None:
-        self._all = (*self._all, hear)
+        """Have ``hear`` told from now on; twice is as once."""
+        if hear not in self._all:
+            self._all = (*self._all, hear)
 
     def tell(self, change: Change, now: Instant) -> None:
         for hear in self._all:

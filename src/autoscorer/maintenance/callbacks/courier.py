@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from autoscorer.maintenance.callbacks.verdicts import Answer, judge
 from autoscorer.store.base import Store
 from autoscorer.store.records import Callback
+from autoscorer.telemetry.instruments import CALLBACKS_SENT
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.logger import log_event
 
@@ -96,10 +97,13 @@ class Courier:
         verdict = judge(answer, tries=claimed.tries, now=self._store.now().at)
         if verdict.delivered:
             self._store.callbacks.delivered(claimed)
+            CALLBACKS_SENT.add(outcome="delivered")
             _log("INFO", "callback_delivered", claimed)
             return
         self._store.callbacks.failed(claimed, message=verdict.message, retry_in_s=verdict.retry_in_s)
-        event = "callback_dead" if verdict.retry_in_s is None else "callback_failed"
+        is_dead = verdict.retry_in_s is None
+        CALLBACKS_SENT.add(outcome="dead" if is_dead else "retried")
+        event = "callback_dead" if is_dead else "callback_failed"
         _log("WARNING", event, claimed, reason=verdict.message)
 
 

@@ -59,7 +59,7 @@ def _go_on(connection: Connection, path: str, artifact: ArtifactView, part: Path
                 file.truncate()
             elif not response.headers.get("content-range", "").startswith(f"bytes {have}-"):
                 raise _NotWholeError
-            for chunk in response.iter_raw(_CHUNK_BYTES):
+            for chunk in response.iter_raw():  # chunks of a size would be lost in a break
                 if file.tell() + len(chunk) > artifact.size:
                     raise _NotWholeError
                 file.write(chunk)

@@ -37,7 +37,7 @@ class Answer:
     """What a command found: JSON-ready ``data``, and a function that shows it on a terminal.
 
     ``error`` is of a job that the answer is about. ``exit_code`` is for an answer that is no error of a job
-    but not fine either.
+    but not fine either. ``is_told``: all of it has been printed already.
     """
 
     data: dict[str, Any]
@@ -45,6 +45,7 @@ class Answer:
     warnings: Sequence[Warning_] = ()
     exit_code: int = 0
     error: AutoscorerError | None = None
+    is_told: bool = False
 
 
 @dataclass
@@ -119,8 +120,17 @@ class Frame:
     def on_stage(self, stage: str) -> None:
         """Show the stage a job is in; a pipe stays quiet."""
         self._stage = stage
-        if self._status is not None:
-            self._status.update(f"{stage} …")
+        self.on_progress(stage)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether anybody sees what `on_progress` is told."""
+        return self._status is not None
+
+    def on_progress(self, text: str) -> None:
+        """Show how far it is; a pipe stays quiet."""
+        if (status := self._status) is not None:
+            status.update(f"{text} …")
 
     @contextmanager
     def progress(self) -> Iterator[None]:
@@ -149,7 +159,7 @@ def execute(context: typer.Context, work: Callable[[Frame], Answer], *, as_json:
             signal.signal(number, frame.interrupt)
         with frame.resources, frame.progress() if not frame.as_json else nullcontext():
             found = work(frame)
-            panel = None if frame.as_json else found.panel()
+            panel = None if frame.as_json or found.is_told else found.panel()
             answer, error = found, found.error
     except AutoscorerError as exc:
         error = exc
@@ -161,7 +171,8 @@ def execute(context: typer.Context, work: Callable[[Frame], Answer], *, as_json:
         error = _internal(frame, exc)
     # Nobody listens any more (a closed or full standard output): the exit code still tells.
     with suppress(OSError):
-        _show(frame, answer, panel, error, time.perf_counter() - started)
+        if not (answer and answer.is_told):
+            _show(frame, answer, panel, error, time.perf_counter() - started)
     raise typer.Exit(_exit_code(answer, error))
 
 

@@ -1,4 +1,5 @@
-# Two commands do the main things: `make demo` scores an example, `make test` passes the tests.
+# Three commands do the main things: `make demo` scores an example, `make serve` starts the service,
+# `make test` passes the tests.
 PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
@@ -11,7 +12,7 @@ PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(BED) $(BIN)/pyte
 # With a Docker engine, started where none answers and stopped again afterwards.
 test test-docker reliability bench: BED = scripts/testbed run
 
-.PHONY: help install demo test check lint unit test-docker reliability chaos bench docs constraints clean
+.PHONY: help install demo serve test check lint unit test-docker reliability chaos bench docs constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +34,9 @@ install: .venv/.core ## Make .venv with the autoscorer command
 
 demo: .venv/.core ## Score an example: run a program in the sandbox, compare with the truth
 	@scripts/demo
+
+serve: .venv/.core ## Start the service on this checkout, at http://127.0.0.1:8000
+	@scripts/serve
 
 test: .venv/.dev ## Run the tests, bringing up what they need
 	@scripts/test-services

@@ -75,6 +75,20 @@ def diagnose(backend: str, settings: Settings) -> Diagnosis:
     return found
 
 
+def backends_here(settings: Settings) -> dict[str, str | None]:
+    """Each backend, and why it cannot be used now with what to do; None for one that can."""
+    from autoscorer.scheduler import on_a_node
+
+    placed = on_a_node(settings)
+    found: dict[str, str | None] = {}
+    for name in backend_names():
+        try:
+            found[name] = _backend_module(name).missing(placed)
+        except AutoscorerError as exc:
+            found[name] = exc.message
+    return found
+
+
 def _backend_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(f"autoscorer.executor.{name}{_SUFFIX}")

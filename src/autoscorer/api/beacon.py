@@ -28,11 +28,11 @@ class Beacon:
 
 
 @contextmanager
-def lit(beacon: Beacon, *, folder: Path = FOLDER) -> Iterator[None]:
+def lit(beacon: Beacon, *, folder: Path | None = None) -> Iterator[None]:
     """Have the note lie there as long as the block lasts. Where none can be written there is none."""
     written: Path | None = None
     with suppress(OSError, RuntimeError):  # no home, no room: the settings still say all of it
-        path = _path(folder, beacon.url)
+        path = _path(folder or FOLDER, beacon.url)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         note = {
             "url": beacon.url,
@@ -50,10 +50,10 @@ def lit(beacon: Beacon, *, folder: Path = FOLDER) -> Iterator[None]:
             written.unlink(missing_ok=True)
 
 
-def seen(url: str, *, folder: Path = FOLDER) -> Beacon | None:
+def seen(url: str, *, folder: Path | None = None) -> Beacon | None:
     """The service at ``url``, if it is this user's, on this machine, and alive."""
     try:
-        note = _read(_path(folder, url))
+        note = _read(_path(folder or FOLDER, url))
         owner = Owner.parse(note["owner"])
         beacon = Beacon(
             url=note["url"],

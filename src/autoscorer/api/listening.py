@@ -24,16 +24,17 @@ BACKLOG = 2048
 
 
 @contextmanager
-def alone_in(data_dir: Path) -> Iterator[None]:
-    """Be the only `serve` that works with this DATA_DIR. Raises CONFIG_VALIDATION_ERROR if there is another.
+def alone_in(data_dir: Path, *, shared: bool = False) -> Iterator[None]:
+    """Be the only `serve` that works with this DATA_DIR, or one of several that only answer (``shared``).
 
     The lock is the kernel's: it goes with the process, however that ends.
+    Raises CONFIG_VALIDATION_ERROR if there is another.
     """
     path = data_dir / "serve.lock"
     file = _opened(path)
     try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             other = os.read(file, 64).decode("ascii", "replace").strip() or "unknown"
             message = (

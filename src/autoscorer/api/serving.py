@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from autoscorer import runtime
 from autoscorer.access.first import TOKEN_FILE, operator_token
 from autoscorer.api import listening
+from autoscorer.api.app import create_app
 from autoscorer.api.beacon import Beacon, lit
 from autoscorer.api.parts import Parts
+from autoscorer.api.service import Service, make_service
+from autoscorer.api.site import Site
 from autoscorer.api.stopping import Stops
 from autoscorer.maintenance.loop import Maintenance
 from autoscorer.queues.store_queue import StoreQueue
@@ -28,42 +29,32 @@ DRAIN_S = 3.0  # for answers under way, once no job is
 END_S = 30.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """Where the service is and what it works with."""
-
-    beacon: Beacon
-    is_loopback: bool
-
-    @property
-    def url(self) -> str:
-        return self.beacon.url
-
-
 class Serving:
     """A service that was opened: `run` takes it from its start to its end, once."""
 
     def __init__(
-        self, *, site: Site, http: listening.HttpServer, upkeep: Maintenance, parts: Parts, grace_s: float
+        self, site: Site, service: Service, *, http: listening.HttpServer, upkeep: Maintenance, parts: Parts
     ) -> None:
         self.site = site
+        self._service = service
         self._http = http
         self._upkeep = upkeep
         self._parts = parts
-        self._grace_s = grace_s
         self._end_work, self._end_upkeep = threading.Event(), threading.Event()
         self._worker: Worker | None = None
         self._queue: StoreQueue | None = None
-        self._slots = 0
 
-    def take_jobs(self, worker: Worker, queue: StoreQueue, *, slots: int) -> None:
+    def take_jobs(self, worker: Worker, queue: StoreQueue) -> None:
         """Have a worker of this process, too."""
-        self._worker, self._queue, self._slots = worker, queue, slots
+        self._worker, self._queue = worker, queue
 
-    def run(self, stops: Stops, on_ready: Callable[[Site], None]) -> None:
+    def run(
+        self, stops: Stops, *, on_ready: Callable[[Site], None], on_stopping: Callable[[], None]
+    ) -> list[str]:
         """Serve until told to stop; then end what runs, or hand it over. Told again: at once.
 
-        ``on_ready`` is called when requests are answered. Raises INTERNAL_ERROR if it comes not that far.
+        ``on_ready`` is called when requests are answered. The answer is what went wrong meanwhile, a
+        sentence each. Raises INTERNAL_ERROR if it never came to answer.
         """
         self._parts.start(UPKEEP, lambda: self._upkeep.run(self._end_upkeep))
         self._parts.start(API, self._http.run)
@@ -74,8 +65,10 @@ class Serving:
                 with lit(self.site.beacon):
                     on_ready(self.site)
                     stops.wait()
+                on_stopping()
         finally:
             self._shut(stops)
+        return self._parts.faults()
 
     def _has_started(self, stops: Stops) -> bool:
         """Whether the API answers; False if it was told to stop before."""
@@ -92,11 +85,13 @@ class Serving:
         if self._worker is None or self._queue is None:
             self._end_work.wait()
             return
-        self._queue.run(self._worker, slots=self._slots, stop=self._end_work, grace_s=self._grace_s)
+        grace_s = self.site.settings.worker_grace_s
+        self._queue.run(self._worker, slots=self.site.slots, stop=self._end_work, grace_s=grace_s)
 
     def _shut(self, stops: Stops) -> None:
         log_event("INFO", "stopping")
         self._parts.stop()
+        self._service.stopping.set()
         self._http.refuse()
         self._end_work.set()
         if self._queue is not None:
@@ -123,7 +118,7 @@ def opened(settings: Settings, *, host: str, port: int) -> Iterator[Serving]:
     """
     root = _workspace_root(settings)
     with (
-        listening.alone_in(settings.data_dir),
+        listening.alone_in(settings.data_dir, shared=settings.celery_broker is not None),
         listening.listen(host, port) as listener,
         runtime.opened_store(settings) as store,
         runtime.open_catalog(settings, isolate=True, warm=True) as catalog,
@@ -131,19 +126,26 @@ def opened(settings: Settings, *, host: str, port: int) -> Iterator[Serving]:
         token_path = settings.data_dir.resolve() / TOKEN_FILE
         operator_token(store, token_path)
         beacon = Beacon(url=listening.url_of(listener), token_path=token_path, workspace_root=root)
-        site = Site(beacon=beacon, is_loopback=listening.is_loopback(listener))
-        parts = Parts()
-        queue = StoreQueue(store)
+        slots = settings.worker_slots if settings.celery_broker is None else 0
+        site = Site(
+            beacon=beacon,
+            settings=settings,
+            listens_on="{}:{}".format(*listener.getsockname()),
+            is_loopback=listening.is_loopback(listener),
+            slots=slots,
+            backends=runtime.backends_here(settings),
+        )
+        parts, queue = Parts(), StoreQueue(store)
+        service = make_service(settings, store=store, queue=queue, catalog=catalog, faults=parts.faults)
         serving = Serving(
-            site=site,
-            http=listening.HttpServer(_app(parts), listener),
+            site,
+            service,
+            http=listening.HttpServer(create_app(service), listener),
             upkeep=Maintenance(store, runtime.maintenance_duties(settings, store, queue)),
             parts=parts,
-            grace_s=settings.worker_grace_s,
         )
-        if settings.celery_broker is None:
-            worker = runtime.make_worker(settings, store, catalog)
-            serving.take_jobs(worker, queue, slots=settings.worker_slots)
+        if slots:
+            serving.take_jobs(runtime.make_worker(settings, store, catalog), queue)
         yield serving
 
 
@@ -157,16 +159,3 @@ def _workspace_root(settings: Settings) -> Path:
         "set it in config.yaml or the environment, for instance `WORKSPACE_ROOT=. autoscorer serve`"
     )
     raise AutoscorerError("CONFIG_VALIDATION_ERROR", message, cause="configuration")
-
-
-def _app(_parts: Parts) -> Any:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            while (await receive())["type"] != "lifespan.shutdown":
-                await send({"type": "lifespan.startup.complete"})
-            await send({"type": "lifespan.shutdown.complete"})
-            return
-        await send({"type": "http.response.start", "status": 404, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    return app

@@ -132,6 +132,11 @@ class Frame:
         if (status := self._status) is not None:
             status.update(f"{text} …")
 
+    def end_progress(self) -> None:
+        """Show no more how far it is: what follows stays on the screen."""
+        if (status := self._status) is not None:
+            status.stop()
+
     @contextmanager
     def progress(self) -> Iterator[None]:
         """A spinner on a terminal's standard error while work goes on."""

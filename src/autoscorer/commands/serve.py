@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoscorer.commands._frame import Answer, Frame, execute
+from autoscorer.commands._frame import EXIT_PLATFORM, Answer, Frame, execute
 from autoscorer.commands._options import JsonOption
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from autoscorer.api.site import Site
 
 
 def command(
@@ -27,24 +34,71 @@ def command(
     def work(frame: Frame) -> Answer:
         from autoscorer.api import serving
         from autoscorer.api.stopping import Stops
-        from autoscorer.commands._panels import pairs, printable
+        from autoscorer.commands._panels import pairs
 
         settings = frame.settings
-
-        def tell(site: serving.Site) -> None:
-            typer.echo(
-                printable(f"serving at {site.url}; its token is in {site.beacon.token_path}; end with Ctrl-C")
+        address = settings.api_host if host is None else host
+        at_port = settings.api_port if port is None else port
+        with Stops() as stops, serving.opened(settings, host=address, port=at_port) as opened:
+            faults = opened.run(
+                stops, on_ready=lambda site: _tell(frame, site), on_stopping=lambda: _tell_stopping(frame)
             )
-
-        with (
-            Stops() as stops,
-            serving.opened(
-                settings,
-                host=settings.api_host if host is None else host,
-                port=settings.api_port if port is None else port,
-            ) as opened,
-        ):
-            opened.run(stops, tell)
-        return Answer({"url": opened.site.url}, lambda: pairs({"stopped": opened.site.url}))
+        exit_code = EXIT_PLATFORM if faults else 0
+        shown = {"stopped": opened.site.url, **({"because": faults} if faults else {})}
+        data = {"stopped": opened.site.url, "faults": faults}
+        return Answer(data, lambda: pairs(shown), exit_code=exit_code, is_told=frame.as_json and not faults)
 
     execute(context, work, as_json=as_json)
+
+
+def _tell(frame: Frame, site: Site) -> None:
+    """Say that requests are answered: one line of JSON, or a panel."""
+    warnings = [*frame.warnings, *site.warnings()]
+    if frame.as_json:
+        told = {"event": "serving", **site.to_json(), "warnings": [one.model_dump() for one in warnings]}
+        print(json.dumps(told), flush=True)  # noqa: T201 - a line of its own, now
+        return
+    from autoscorer.commands._panels import show
+
+    frame.end_progress()
+    show(_panel(site), warnings)
+
+
+def _tell_stopping(frame: Frame) -> None:
+    if not frame.as_json:
+        grace_s = frame.settings.worker_grace_s
+        text = f"stopping: jobs under way have {grace_s} s to end, then they are handed over; Ctrl-C: at once"
+        print(text, file=sys.stderr)  # noqa: T201
+
+
+def _panel(site: Site) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    from autoscorer.commands._panels import pairs, titled
+
+    settings, token = site.settings, site.beacon.token_path
+    slots = f"{site.slots} jobs at once" if site.slots else "none here: CELERY_BROKER is set"
+    rows = {
+        "token": f"in {token}",
+        "workspaces": site.beacon.workspace_root,
+        "scorers": settings.scorers_dir or "SCORERS_DIR is not set: none can be loaded from a file",
+        "jobs": "in the database of DATABASE_URL" if settings.database_url else settings.data_dir / "jobs.db",
+        "worker": slots,
+        **{name: f"no: {why}" if why else "ready" for name, why in site.backends.items()},
+        "stop": f"Ctrl-C; jobs under way have {settings.worker_grace_s} s to end",
+    }
+    to_try = (
+        f"TOKEN=$(cat {token})\n"
+        f'curl -X POST {site.url}/pipeline -H "Authorization: Bearer $TOKEN" \\\n'
+        "  -H 'Content-Type: application/json' -d '{\"workspace\": \"WORKSPACE\"}'\n"
+        f"{_prefix(site)}autoscorer submit WORKSPACE --action pipeline --wait"
+    )
+    return titled(
+        f"serving at {site.url}", Group(pairs(rows), Text(), Text(to_try, style="cyan")), colour="green"
+    )
+
+
+def _prefix(site: Site) -> str:
+    """What the commands have to be told, if it is not what they take for granted."""
+    return "" if site.url == site.settings.service_url else f"SERVICE_URL={site.url} "

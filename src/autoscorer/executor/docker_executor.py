@@ -328,6 +328,15 @@ def make_executor(settings: Settings, isolation: str) -> Executor:
     return DockerExecutor(settings)
 
 
+def missing(settings: Settings) -> str | None:
+    """Why nothing can run here now, and what to do; None if an engine answers."""
+    from autoscorer.executor.docker.client import answers
+
+    if answers(settings):
+        return None
+    return f"no engine answers at {settings.docker_host}; install Docker, start dockerd, or set DOCKER_HOST"
+
+
 def diagnose(settings: Settings) -> Diagnosis:
     """What the engine at DOCKER_HOST enforces, tried in containers of its own."""
     from autoscorer.executor.docker.probes import diagnose_engine

@@ -202,6 +202,15 @@ def make_executor(settings: Settings, isolation: IsolationMode) -> Executor:
     return LocalExecutor(isolation, Programs(settings.data_dir))
 
 
+def missing(settings: Settings) -> str | None:
+    """Why nothing can run here now, and what to do; None if it can."""
+    try:
+        usable_bubblewrap()
+    except AutoscorerError as exc:
+        return exc.message
+    return None
+
+
 def diagnose(settings: Settings) -> Diagnosis:
     """What the sandbox enforces on this machine."""
     from autoscorer.confine.properties import UNENFORCED

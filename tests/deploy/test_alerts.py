@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from autoscorer.monitoring.changes import observe
+from autoscorer.monitoring.scrape import Scrape
+from autoscorer.store.memory_store import MemoryStore
 from autoscorer.telemetry import instruments
 from autoscorer.telemetry.measuring import REGISTRY
+from autoscorer.utils.config import Config
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -231,6 +236,14 @@ def test_prometheus_reads_the_rules_and_the_sample(promtool: str) -> None:
     )
 
 
+def test_what_is_told_is_as_prometheus_would_have_it(promtool: str) -> None:
+    store = MemoryStore()
+    observe(store)
+    told = Scrape(Config("/nowhere").settings, store).text()
+    done = subprocess.run([promtool, "check", "metrics"], input=told, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
 @pytest.mark.slow
 def test_every_alert_goes_off_by_its_reason_and_by_nothing_less(promtool: str, tmp_path: Path) -> None:
     cases = [firing(set(), {}, "all is well")]
@@ -275,18 +288,38 @@ def test_every_threshold_is_used_and_every_one_that_is_used_is_there() -> None:
     assert used == {rule["record"] for rule in rules_of("thresholds.yml")}
 
 
-def test_everything_a_rule_asks_for_is_measured() -> None:
+def asked_by_rules() -> list[tuple[str, str]]:
+    return [(rule["alert"], rule["expr"]) for rule in rules_of("alerts.yml")]
+
+
+def asked_by_the_dashboard() -> list[tuple[str, str]]:
+    panels = json.loads((FOLDER / "grafana.json").read_text(encoding="utf-8"))["panels"]
+    return [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
+
+
+@pytest.mark.parametrize("asked", [asked_by_rules, asked_by_the_dashboard])
+def test_everything_that_is_asked_for_is_measured(asked: Callable[[], list[tuple[str, str]]]) -> None:
     """Names and labels; values of labels are tried where they are made (`tests/test_telemetry.py`)."""
-    known: dict[str, set[str]] = {}
+    known: dict[str, set[str]] = {name: {"instance", "job"} for name in STANDARD}
     for instrument in REGISTRY.instruments:
         labels = set(instrument.labels) | {"instance", "job"}
         suffixes = ("_bucket", "_sum", "_count") if instrument.kind == "histogram" else ("",)
         for suffix in suffixes:
             known[instrument.name + suffix] = labels | ({"le"} if suffix == "_bucket" else set())
-    for rule in rules_of("alerts.yml"):
-        expression = rule["expr"]
-        for name, selector in re.findall(r"\b(autoscorer_\w+|up)\b(?:\{([^}]*)\})?", expression):
-            if name in STANDARD:
-                continue
-            assert name in known, f"{rule['alert']}: {name}"
-            assert set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector)) <= known[name], rule["alert"]
+    thresholds = {rule["record"] for rule in rules_of("thresholds.yml")}
+    for where, expression in asked():
+        assert set(re.findall(r"autoscorer:threshold:\w+", expression)) <= thresholds, where
+        found = re.findall(r"\b(autoscorer_\w+|process_\w+|up)\b(?:\{([^}]*)\})?", expression)
+        assert found or "threshold" in expression, where
+        for name, selector in found:
+            assert name in known, f"{where}: {name}"
+            assert set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector)) <= known[name], where
+
+
+@pytest.mark.slow
+def test_prometheus_understands_every_query_of_the_dashboard(promtool: str, tmp_path: Path) -> None:
+    rules = [{"record": "tried:query", "expr": expression} for _, expression in asked_by_the_dashboard()]
+    for number, rule in enumerate(rules):
+        rule["record"] += str(number)
+    (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "tried", "rules": rules}]}))
+    subprocess.run([promtool, "check", "rules", tmp_path / "queries.yml"], check=True, capture_output=True)

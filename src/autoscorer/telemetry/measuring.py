@@ -84,6 +84,7 @@ class Registry:
                     import prometheus_client
                 except ModuleNotFoundError:
                     return False
+                prometheus_client.disable_created_metrics()  # another series for each, that nobody asks for
                 live = prometheus_client.CollectorRegistry()
                 prometheus_client.ProcessCollector(registry=live)
                 for instrument in self.instruments:

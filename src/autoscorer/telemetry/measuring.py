@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -81,7 +82,7 @@ class Registry:
         with _LOCK:
             if self.live is None:
                 try:
-                    import prometheus_client
+                    prometheus_client: Any = importlib.import_module("prometheus_client")
                 except ModuleNotFoundError:
                     return False
                 prometheus_client.disable_created_metrics()  # another series for each, that nobody asks for

@@ -41,6 +41,19 @@ class Submitting(StoreCase):
         assert (job.state, job.attempt, job.attempts_allowed) == (JobState.QUEUED, 0, 3)
         assert [(e.number, e.name) for e in store.jobs.events(job.task_id)] == [(1, "job_submitted")]
 
+    def test_a_waiting_job_hears_how_many_go_first(self, store: Store, acme: str) -> None:
+        low = store.jobs.submit(new_job(acme, 1, priority=-1)).job
+        first = store.jobs.submit(new_job(acme, 2)).job
+        second = store.jobs.submit(new_job(acme, 3)).job
+        urgent = store.jobs.submit(new_job(acme, 4, priority=5)).job
+        store.jobs.submit(new_job(acme, 5, queue="gpu", priority=9))
+        order = (urgent, first, second, low)
+        assert [store.jobs.ahead(job, at_most=10) for job in order] == [0, 1, 2, 3]
+        assert store.jobs.ahead(low, at_most=2) == 2
+        cancelled = store.jobs.cancel(urgent.task_id, by="ada")
+        assert store.jobs.ahead(cancelled, at_most=10) is None
+        assert store.jobs.ahead(low, at_most=10) == 2
+
     def test_there_is_no_job_of_an_unknown_id(self, store: Store, acme: str) -> None:
         assert store.jobs.get("nothing") is None
         assert store.jobs.events("nothing") == ()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from autoscorer import runtime
 from autoscorer.intake.homes import Homes
+from autoscorer.intake.submitting import Intake
 from autoscorer.monitoring.scrape import Scrape
 from autoscorer.monitoring.token import metrics_token
 from autoscorer.queues.base import Queue
@@ -29,7 +30,7 @@ class Service:
     queue: Queue
     catalog: Catalog
     homes: Homes
-    backends: tuple[str, ...]
+    intake: Intake
     stopping: threading.Event = field(default_factory=threading.Event)
     faults: Callable[[], Sequence[str]] = list
     scrape: Scrape
@@ -45,13 +46,22 @@ def make_service(
     faults: Callable[[], Sequence[str]] = list,
 ) -> Service:
     """The service over parts that are open already."""
+    homes = Homes(settings, store)
+    intake = Intake(
+        settings=settings,
+        store=store,
+        queue=queue,
+        catalog=catalog,
+        homes=homes,
+        backends=("auto", *runtime.backend_names()),
+    )
     return Service(
         settings=settings,
         store=store,
         queue=queue,
         catalog=catalog,
-        homes=Homes(settings, store),
-        backends=("auto", *runtime.backend_names()),
+        homes=homes,
+        intake=intake,
         faults=faults,
         scrape=runtime.make_scrape(settings, store, catalog),
         metrics_token=metrics_token(settings),

@@ -58,9 +58,13 @@ class Homes:
         name = self._name_of(organisation_id)
         return self.root if name == DEFAULT_ORGANISATION else self.root / ORGANISATIONS / name
 
-    def submissions(self, principal: Principal) -> Path:
-        """The folder of what ``principal`` submits; it need not be there."""
-        return self.home(principal.organisation_id) / SUBMISSIONS / subject_slug(principal.subject)
+    def submissions(self, principal: Principal, *, organisation_id: str | None = None) -> Path:
+        """The folder of what ``principal`` submits, in their own organisation or in another one.
+
+        It need not be there.
+        """
+        home = self.home(organisation_id or principal.organisation_id)
+        return home / SUBMISSIONS / subject_slug(principal.subject)
 
     def workspace(self, text: str, principal: Principal) -> Place:
         """The workspace that ``text`` names, as the thing to work on.

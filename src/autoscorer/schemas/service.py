@@ -45,8 +45,17 @@ class SubmitRequest(_Asked):
     action: ActionName
 
 
+class SubmitView(_Wire):
+    """What `/submit` answers; ``running``: the workspace had a job under way, which is this one."""
+
+    submitted: bool
+    running: bool
+    task_id: str
+
+
 class JobRequest(_Asked):
-    """`POST /api/v1/jobs`. With ``spec`` a workspace is made: ``workspace`` copied, with that `meta.json`."""
+    """`POST /api/v1/jobs`. With ``spec`` a workspace is made: ``workspace``'s input and reference copied, and
+    its `meta.json` with what ``spec`` says otherwise."""
 
     workspace: WorkspacePath
     action: ActionName = "pipeline"

@@ -45,6 +45,13 @@ class Jobs(Protocol):
 
     def page(self, query: JobQuery) -> Page: ...
 
+    def ahead(self, job: Job, *, at_most: int) -> int | None:
+        """How many jobs of its queue wait and go first, by priority and age, counted up to ``at_most``.
+
+        None for one that does not wait. An estimate: which organisation has fewest under way counts, too.
+        """
+        ...
+
     def cancel(self, task_id: str, *, by: str) -> Job:
         """The job after it: cancelled, cancelling, or as it is if it had ended. Raises NOT_FOUND.
 

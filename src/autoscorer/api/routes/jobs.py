@@ -1,26 +1,29 @@
-"""Jobs: list them, look at one, cancel it, try it again."""
+"""Jobs: create one, list them, look at one, cancel it, try it again."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Body, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from autoscorer.access.policy import Permission
 from autoscorer.access.principal import Principal
+from autoscorer.api import examples
 from autoscorer.api.answers import Answer, answer
-from autoscorer.api.deps import GivenService, make_router, may
+from autoscorer.api.deps import GivenService, IdempotencyKey, make_router, may
 from autoscorer.api.lookups import job_for
 from autoscorer.api.views import JOBS, job_view
 from autoscorer.schemas.job import Text
-from autoscorer.schemas.service import JobPage, JobView
-from autoscorer.store.records import JobQuery
+from autoscorer.schemas.service import JobPage, JobRequest, JobView
+from autoscorer.store.records import JobQuery, SubmitOutcome
 from autoscorer.store.transitions import JobState
 
 router = make_router("jobs", prefix=JOBS)
+MOST_AHEAD = 1000
+Submitter = Annotated[Principal, may(Permission.SUBMIT_JOBS)]
 Reader = Annotated[Principal, may(Permission.READ_JOBS)]
 Controller = Annotated[Principal, may(Permission.CONTROL_JOBS)]
 
@@ -36,6 +39,23 @@ class JobFilter(BaseModel):
     submitted_by: Annotated[Text, Field(max_length=200)] | None = None
     before: Annotated[int, Field(ge=1, lt=2**63)] | None = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
+
+
+@router.post("", response_model=Answer[JobView], status_code=202, summary="Create a job")
+def create_job(
+    request: Request,
+    service: GivenService,
+    principal: Submitter,
+    asked: Annotated[JobRequest, Body(openapi_examples=examples.JOB)],
+    key: IdempotencyKey = None,
+) -> Response:
+    """Of a workspace, or of a specification: then a workspace is made. 200 when it stands already."""
+    submission = service.intake.submit(asked, principal, key=key)
+    view = job_view(submission.job, request=request, service=service, principal=principal)
+    status = 200 if submission.outcome is SubmitOutcome.ALREADY_ACTIVE else 202
+    return answer(
+        view, status=status, headers={"Location": view.links["self"]}, meta={"task_id": view.task_id}
+    )
 
 
 @router.get("", response_model=Answer[JobPage], summary="Jobs, newest first")
@@ -64,4 +84,24 @@ def list_jobs(
 def show_job(request: Request, service: GivenService, principal: Reader, task_id: str) -> Response:
     """Its state, whose turn it is, and of a failed one whose fault it was and what to do."""
     job = job_for(service, principal, Permission.READ_JOBS, task_id)
+    ahead = service.store.jobs.ahead(job, at_most=MOST_AHEAD)
+    return answer(job_view(job, request=request, service=service, principal=principal, ahead=ahead))
+
+
+@router.post("/{task_id}/cancel", response_model=Answer[JobView], summary="Cancel a job")
+def cancel_job(request: Request, service: GivenService, principal: Controller, task_id: str) -> Response:
+    """The job after it: cancelled, being stopped, or as it is if it had ended. Safe to repeat."""
+    job_for(service, principal, Permission.CONTROL_JOBS, task_id)
+    job = service.store.jobs.cancel(task_id, by=principal.subject)
     return answer(job_view(job, request=request, service=service, principal=principal))
+
+
+@router.post(
+    "/{task_id}/retry", response_model=Answer[JobView], status_code=202, summary="Start an ended job again"
+)
+def retry_job(request: Request, service: GivenService, principal: Controller, task_id: str) -> Response:
+    """One that failed or was cancelled is queued once more, with all its attempts."""
+    job_for(service, principal, Permission.CONTROL_JOBS, task_id)
+    job = service.store.jobs.retry(task_id, by=principal.subject)
+    service.intake.announce(job)
+    return answer(job_view(job, request=request, service=service, principal=principal), status=202)

@@ -21,7 +21,7 @@ from autoscorer.store.records import (
     Submission,
     SubmitOutcome,
 )
-from autoscorer.store.transitions import ACTIVE, FINAL, JobState
+from autoscorer.store.transitions import ACTIVE, FINAL, WAITING, JobState
 
 
 class MemoryJobs:
@@ -68,6 +68,18 @@ class MemoryJobs:
         found.sort(key=lambda job: -job.seq)
         shown = tuple(found[: query.limit])
         return Page(jobs=shown, next=shown[-1].seq if len(found) > query.limit else None)
+
+    def ahead(self, job: Job, *, at_most: int) -> int | None:
+        if job.state not in WAITING:
+            return None
+        place = (-job.priority, job.seq)
+        with self._rooms.lock:
+            waiting = [
+                other
+                for other in self._rooms.jobs.values()
+                if other.queue == job.queue and other.state in WAITING
+            ]
+        return min(at_most, sum((-other.priority, other.seq) < place for other in waiting))
 
     def cancel(self, task_id: str, *, by: str) -> Job:
         with self._rooms.lock:

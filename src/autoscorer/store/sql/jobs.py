@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal_column, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from autoscorer.store import moves
@@ -34,7 +34,7 @@ from autoscorer.store.sql.applying import change_job, event_insert
 from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import attempt_of, event_of, job_of, result_of, values_of
 from autoscorer.store.sql.tables import attempts, events, is_one_of, jobs, results
-from autoscorer.store.transitions import ACTIVE, FINAL, JobState
+from autoscorer.store.transitions import ACTIVE, FINAL, WAITING, JobState
 
 _TRIES = 5
 
@@ -92,6 +92,20 @@ class SqlJobs:
         found = sorted((job_of(row) for row in rows), key=lambda job: -job.seq)
         shown = tuple(found[: query.limit])
         return Page(jobs=shown, next=shown[-1].seq if len(found) > query.limit else None)
+
+    def ahead(self, job: Job, *, at_most: int) -> int | None:
+        if job.state not in WAITING:
+            return None
+        first = or_(
+            jobs.c.priority > job.priority, and_(jobs.c.priority == job.priority, jobs.c.seq < job.seq)
+        )
+        found = 0
+        with self._database.reading() as connection:
+            for state in sorted(WAITING):  # each from its own index
+                where = jobs.c.state == literal_column(f"'{state}'"), jobs.c.queue == job.queue, first
+                some = select(jobs.c.seq).where(*where).limit(at_most).subquery()
+                found += connection.scalar(select(func.count()).select_from(some)) or 0
+        return min(at_most, found)
 
     def cancel(self, task_id: str, *, by: str) -> Job:
         return change_job(self._database, task_id, lambda job, now: moves.cancel(job, by=by, now=now))[0]

@@ -1,0 +1,197 @@
+"""A request becomes a job: every check that can be made before it waits, then one row in the store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from autoscorer import staging
+from autoscorer.access.policy import Permission
+from autoscorer.access.principal import Principal
+from autoscorer.callback_addresses import check_callback_url
+from autoscorer.intake.copies import make_workspace
+from autoscorer.intake.homes import Homes, Place
+from autoscorer.intake.specs import (
+    at_home,
+    check_participants_request,
+    check_participants_spec,
+    merged,
+    queue_for,
+    request_sha256,
+    stored_spec,
+)
+from autoscorer.queues.base import Queue
+from autoscorer.reports.audience import participant_error
+from autoscorer.scheduler import resolve_limits
+from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
+from autoscorer.schemas.service import JobRequest
+from autoscorer.scorers.catalog import Catalog
+from autoscorer.store.base import Store
+from autoscorer.store.records import Action, Job, NewJob, Role, Submission, SubmitOutcome
+from autoscorer.utils.artifacts import remove_tree
+from autoscorer.utils.config import Settings
+from autoscorer.utils.errors import AutoscorerError, read_error
+from autoscorer.utils.logger import log_event
+from autoscorer.validation import exposure_warnings
+from autoscorer.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """What it takes to accept jobs. Safe to use from several threads."""
+
+    settings: Settings
+    store: Store
+    queue: Queue
+    catalog: Catalog
+    homes: Homes
+    backends: Sequence[str]
+
+    def submit(self, asked: JobRequest, principal: Principal, *, key: str | None = None) -> Submission:
+        """Check the request and keep the job, or say which one stands in its place.
+
+        ``key`` is the caller's Idempotency-Key. Raises NOT_FOUND, FORBIDDEN, BAD_REQUEST,
+        CONFIG_VALIDATION_ERROR, LIMIT_EXCEEDED, SCORER_NOT_FOUND, CONFLICT, WORKSPACE_BUSY.
+        """
+        self._check_request(asked, principal)
+        if asked.spec is None:
+            place = self.homes.workspace(asked.workspace, principal)
+            return self._keep(asked, principal, place, Workspace(place.path).load_spec(), key=key)
+        place, spec = self._make(asked, asked.spec, principal)
+        is_kept = False
+        try:
+            submission = self._keep(asked, principal, place, spec, key=key)
+            is_kept = submission.outcome is SubmitOutcome.CREATED
+            return submission
+        finally:
+            if not is_kept:
+                remove_tree(place.path)
+
+    def _check_request(self, asked: JobRequest, principal: Principal) -> None:
+        if not may_decide(principal):
+            check_participants_request(asked)
+        if asked.backend is not None and asked.backend not in self.backends:
+            message = f"There is no backend {asked.backend!r}; known: {', '.join(self.backends)}."
+            raise AutoscorerError("BAD_REQUEST", message, {"known": list(self.backends)})
+        if asked.callback_url is not None:
+            check_callback_url(asked.callback_url, self.settings.callback_allowed_hosts)
+
+    def _make(
+        self, asked: JobRequest, given: Mapping[str, Any], principal: Principal
+    ) -> tuple[Place, JobSpec]:
+        """A workspace made of the one that was named, with the specification that was given."""
+        base = self.homes.base(asked.workspace, principal)
+        source = Workspace(base.path)
+        with _kept_from(principal):
+            base_spec = source.load_spec()
+            shown = staging.input_dir(source, base_spec, shared_root=self.homes.root)
+        spec = merged(base_spec, source.raw_spec(), given)
+        if not may_decide(principal):
+            check_participants_spec(base_spec, spec)
+        resolve_limits(spec, self.settings)  # before anything is copied
+        spec = at_home(spec, base_spec)
+        below = self.homes.submissions(principal, organisation_id=base.organisation_id)
+        with _kept_from(principal):
+            folder = make_workspace(
+                below, stored_spec(spec), shown=shown, reference=source.reference_dir, root=self.homes.root
+            )
+        return self.homes.place_of(folder), spec
+
+    def _keep(
+        self, asked: JobRequest, principal: Principal, place: Place, spec: JobSpec, *, key: str | None
+    ) -> Submission:
+        """The last checks, then the store's word."""
+        limits = resolve_limits(spec, self.settings)
+        self._check_workspace(Workspace(place.path), spec, asked)
+        action = Action(asked.action)
+        new = NewJob(
+            organisation_id=place.organisation_id,
+            job_id=spec.job_id,
+            action=action,
+            workspace=place.name,
+            spec=stored_spec(spec),
+            submitted_by=principal.subject,
+            params=asked.params,
+            backend=asked.backend or "auto",
+            scorer=None if action is Action.RUN else self._pin(asked.scorer or spec.scorer),
+            queue=queue_for(action, limits.gpus),
+            priority=asked.priority,
+            callback_url=asked.callback_url,
+            idempotency_key=key and own_key(principal, key),
+            request_sha256=key and request_sha256(asked),
+        )
+        return self._submitted(new, principal)
+
+    def _check_workspace(self, workspace: Workspace, spec: JobSpec, asked: JobRequest) -> None:
+        if faults := workspace.structure_faults():
+            raise spec_error(faults, cause="workspace")
+        if asked.action == "score" or self.settings.allow_truth_in_input:
+            return
+        exposed = exposure_warnings(workspace, spec, self.settings, self.catalog)
+        if exposed:
+            faults = [SpecFault("input/", found.message, "ALLOW_TRUTH_IN_INPUT: true") for found in exposed]
+            raise spec_error(faults, cause="workspace")
+
+    def _pin(self, scorer: str) -> str:
+        card = self.catalog.find(scorer).card
+        return f"{card.name}@{card.sha256}"
+
+    def _submitted(self, new: NewJob, principal: Principal) -> Submission:
+        try:
+            submission = self.store.jobs.submit(new)
+        except AutoscorerError as exc:
+            raise self._told_to(principal, exc, new) from exc.__cause__
+        job = submission.job
+        if submission.outcome is SubmitOutcome.CREATED:
+            self.announce(job)
+        elif not may_see(principal, job):
+            # Somebody else's job on a workspace that is theirs to run, too: that is all they hear of it.
+            raise AutoscorerError("WORKSPACE_BUSY", f"Another job is under way on {new.workspace}.")
+        return submission
+
+    def _told_to(self, principal: Principal, exc: AutoscorerError, new: NewJob) -> AutoscorerError:
+        """A conflict with a job that ``principal`` may not see tells nothing of it."""
+        standing = (
+            self.store.jobs.get(str(exc.details.get("task_id", ""))) if exc.code == "CONFLICT" else None
+        )
+        if standing is None or may_see(principal, standing):
+            return exc
+        message = f"The job_id {new.job_id!r} is in use; take another one."
+        return AutoscorerError("CONFLICT", message, {"job_id": new.job_id}, cause=exc.cause)
+
+    def announce(self, job: Job) -> None:
+        """Tell the workers. A broker that does not answer fails nothing."""
+        try:
+            self.queue.announce(job)
+        except Exception as exc:  # boundary to a broker: the store has the job, the reconciler tells of it
+            log_event("WARNING", "not_announced", error=exc, task_id=job.task_id)
+
+
+def may_decide(principal: Principal) -> bool:
+    """Whether ``principal`` says how jobs are scored, not only what is run."""
+    return principal.role in (Role.OPERATOR, Role.ORGANISER)
+
+
+def may_see(principal: Principal, job: Job) -> bool:
+    """Whether ``principal`` may read that job."""
+    organisation_id, subject = principal.narrowed(Permission.READ_JOBS)
+    return organisation_id in (None, job.organisation_id) and subject in (None, job.submitted_by)
+
+
+def own_key(principal: Principal, key: str) -> str:
+    """An Idempotency-Key as the store keeps it: nobody meets another's by chance or by guessing."""
+    return hashlib.sha256(f"{principal.subject}\n{key}".encode()).hexdigest()
+
+
+@contextmanager
+def _kept_from(principal: Principal) -> Iterator[None]:
+    """What is wrong with an organiser's workspace is not for participants to read."""
+    try:
+        yield
+    except AutoscorerError as exc:
+        if may_decide(principal):
+            raise
+        raise read_error(participant_error(exc.to_dict())) from exc

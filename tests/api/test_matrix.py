@@ -33,7 +33,7 @@ def _routes() -> set[tuple[str, str]]:
         for router in routers()
         for route in router.routes
         if isinstance(route, APIRoute)
-        for method in route.methods
+        for method in route.methods or ()
     }
 
 

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,22 @@ def on_a_terminal(*arguments: str | Path) -> tuple[int, str]:
     return run_on_a_terminal(command(*arguments))
 
 
-def run_on_a_terminal(argv: list[str]) -> tuple[int, str]:
+def on_a_terminal_with(env: Mapping[str, str], *arguments: str | Path) -> tuple[int, str]:
+    """The same, with settings in the environment."""
+    return run_on_a_terminal(command(*arguments), env)
+
+
+def run_on_a_terminal(argv: list[str], env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    return run_on_a_terminal_until(argv, env or {}, shown="", number=0)
+
+
+def run_on_a_terminal_until(
+    argv: list[str], env: Mapping[str, str], *, shown: str, number: int
+) -> tuple[int, str]:
+    """Exit code and screen; once ``shown`` is on the screen it gets the signal ``number``."""
     leader, follower = pty.openpty()
-    env = environment(TERM="xterm", COLUMNS="100", LINES="50")
-    process = subprocess.Popen(argv, stdout=follower, stderr=follower, env=env)
+    all_env = environment(**{"TERM": "xterm", "COLUMNS": "100", "LINES": "50", **env})
+    process = subprocess.Popen(argv, stdout=follower, stderr=follower, env=all_env)
     os.close(follower)
     screen = b""
     while True:
@@ -39,6 +52,9 @@ def run_on_a_terminal(argv: list[str]) -> tuple[int, str]:
         if not chunk:
             break
         screen += chunk
+        if number and shown.encode() in screen:
+            process.send_signal(number)
+            number = 0
     os.close(leader)
     return process.wait(), screen.decode()
 

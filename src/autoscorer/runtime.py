@@ -234,9 +234,15 @@ def maintenance_duties(settings: Settings, store: Store, queue: Queue) -> list[D
     from autoscorer.maintenance.callbacks.duty import callbacks_duty
     from autoscorer.maintenance.leftovers import Leftovers, leftovers_duty
     from autoscorer.maintenance.reconcile import reconcile_duty
+    from autoscorer.maintenance.retention.duty import retention_duty
 
     leftovers = Leftovers(store, settings.data_dir, lambda: _executors_here(settings))
-    return [reconcile_duty(store, queue), leftovers_duty(leftovers), callbacks_duty(settings, store)]
+    return [
+        reconcile_duty(store, queue),
+        leftovers_duty(leftovers),
+        callbacks_duty(settings, store),
+        retention_duty(settings, store),
+    ]
 
 
 def _executors_here(settings: Settings) -> list[Executor]:

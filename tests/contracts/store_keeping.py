@@ -181,6 +181,9 @@ class Keeping(StoreCase):
             store.jobs.submit(new_job(acme, number, callback_url=HOOK))
             if number < 3:  # the fourth has not ended
                 self.end(store, lease_of(self.claimed(store)), "succeed", clock)
+                delivered = store.callbacks.claim(worker="w")
+                assert delivered is not None
+                store.callbacks.delivered(delivered)
             clock.forward(60)
         long_ago = clock().at - timedelta(seconds=121)
         removed = store.jobs.remove_ended(before=long_ago)
@@ -196,6 +199,32 @@ class Keeping(StoreCase):
         newest = store.jobs.submit(new_job(acme, 9)).job
         assert newest.seq == 5  # no number is given twice
         assert len(store.jobs.remove_ended(before=clock().at, limit=1)) == 1
+
+    def test_jobs_are_removed_by_how_they_ended(self, store: Store, acme: str, clock: MovableClock) -> None:
+        for number, ending in enumerate(["succeed", "fail", "cancel"]):
+            store.jobs.submit(new_job(acme, number))
+            self.end(store, lease_of(self.claimed(store)), ending, clock)
+        clock.forward(60)
+
+        def removed(*states: JobState) -> list[str]:
+            return [job.job_id for job in store.jobs.remove_ended(before=clock().at, states=states)]
+
+        assert removed(JobState.RUNNING) == []
+        assert removed(JobState.SUCCEEDED) == ["job-0"]
+        assert sorted(removed(JobState.FAILED, JobState.CANCELLED)) == ["job-1", "job-2"]
+
+    def test_a_job_stays_until_its_end_was_told_or_given_up(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        self.with_callback(store, acme)
+        clock.forward(60)
+        assert store.jobs.remove_ended(before=clock().at) == ()
+        claimed = store.callbacks.claim(worker="w")
+        assert claimed is not None
+        assert store.jobs.remove_ended(before=clock().at) == ()
+        store.callbacks.failed(claimed, message="gone", retry_in_s=None)
+        assert len(store.jobs.remove_ended(before=clock().at)) == 1
+        assert store.callbacks.list() == ()
 
     def test_it_answers_and_tells_its_time(self, store: Store, clock: MovableClock) -> None:
         store.check()

@@ -217,6 +217,7 @@ def test_without_shares_a_receiver_that_hangs_holds_up_all(
     monkeypatch.setattr(courier_module, "SLOTS_AN_ORGANISATION", 1000)
     for _ in range(50):
         office.message("http://hang.example.org/")
+    office.clock.forward(1)
     other = office.message("http://other.example.org/")
     with held(office) as (courier, begun, _release):
         courier.deliver_due()

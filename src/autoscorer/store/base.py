@@ -27,7 +27,7 @@ from autoscorer.store.records import (
     StoredToken,
     Submission,
 )
-from autoscorer.store.transitions import JobState
+from autoscorer.store.transitions import FINAL, JobState
 
 
 class Jobs(Protocol):
@@ -73,8 +73,13 @@ class Jobs(Protocol):
         """The latest result that was published."""
         ...
 
-    def remove_ended(self, *, before: datetime, limit: int = 100) -> Sequence[Job]:
-        """Remove jobs that ended before that date, with all that belongs to them, longest ago first."""
+    def remove_ended(
+        self, *, before: datetime, states: Collection[JobState] = FINAL, limit: int = 100
+    ) -> Sequence[Job]:
+        """Remove jobs that ended so before that date, with all that belongs to them, longest ago first.
+
+        One whose callback is still to be delivered stays.
+        """
         ...
 
     def counts(self) -> Mapping[tuple[str, JobState], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import uuid4
 
@@ -12,6 +12,7 @@ from autoscorer.store.conflicts import key_conflict, label_conflict, no_organisa
 from autoscorer.store.memory.rooms import Rooms
 from autoscorer.store.records import (
     Attempt,
+    CallbackState,
     Event,
     Job,
     JobQuery,
@@ -111,12 +112,22 @@ class MemoryJobs:
             results = self._rooms.results.get(task_id)
         return results[-1] if results else None
 
-    def remove_ended(self, *, before: datetime, limit: int = 100) -> Sequence[Job]:
+    def remove_ended(
+        self, *, before: datetime, states: Collection[JobState] = FINAL, limit: int = 100
+    ) -> Sequence[Job]:
         with self._rooms.lock:
+            pending = {
+                callback.task_id
+                for callback in self._rooms.callbacks.values()
+                if callback.state is CallbackState.PENDING
+            }
             ended = [
                 (job.finished_at, job.seq, job)
                 for job in self._rooms.jobs.values()
-                if job.state in FINAL and job.finished_at is not None and job.finished_at < before
+                if job.state in FINAL.intersection(states)
+                and job.finished_at is not None
+                and job.finished_at < before
+                and job.task_id not in pending
             ]
             removed = tuple(job for _, _, job in sorted(ended, key=lambda one: one[:2])[:limit])
             for job in removed:

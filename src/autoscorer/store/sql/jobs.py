@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from uuid import uuid4
 
@@ -33,7 +33,7 @@ from autoscorer.store.records import (
 from autoscorer.store.sql.applying import change_job, event_insert
 from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import attempt_of, event_of, job_of, result_of, values_of
-from autoscorer.store.sql.tables import attempts, events, is_one_of, jobs, results
+from autoscorer.store.sql.tables import attempts, callbacks, events, is_one_of, jobs, pending, results
 from autoscorer.store.transitions import ACTIVE, FINAL, WAITING, JobState
 
 _TRIES = 5
@@ -133,8 +133,12 @@ class SqlJobs:
             row = connection.execute(query.limit(1)).mappings().one_or_none()
         return result_of(row) if row else None
 
-    def remove_ended(self, *, before: datetime, limit: int = 100) -> Sequence[Job]:
-        ended = select(jobs).where(is_one_of(jobs.c.state, FINAL), jobs.c.finished_at < before)
+    def remove_ended(
+        self, *, before: datetime, states: Collection[JobState] = FINAL, limit: int = 100
+    ) -> Sequence[Job]:
+        ended_so = is_one_of(jobs.c.state, FINAL.intersection(states))
+        to_be_told = select(callbacks.c.seq).where(callbacks.c.task_id == jobs.c.task_id, pending).exists()
+        ended = select(jobs).where(ended_so, jobs.c.finished_at < before, ~to_be_told)
         with self._database.writing() as connection:
             query = self._database.locked(ended.order_by(jobs.c.finished_at).limit(limit), skip=True)
             removed = tuple(job_of(row) for row in connection.execute(query).mappings())

@@ -60,7 +60,7 @@ class UtcTime(TypeDecorator[datetime]):
 def is_one_of(column: ColumnElement[Any], states: frozenset[JobState]) -> ColumnElement[bool]:
     """``column`` is one of ``states``, written out: a bound value keeps a partial index from being used."""
     written: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in sorted(states)]
-    return column.in_(written) if len(written) > 1 else column == written[0]
+    return column.in_(written) if len(written) != 1 else column == written[0]
 
 
 organisations = Table(

@@ -71,8 +71,10 @@ bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.
 docs: .venv/.dev ## Write the generated tables into docs/
 	@$(BIN)/python scripts/make_docs.py
 
+# redis asks for async-timeout on Python before 3.11.3, such as Debian 12's own.
 constraints: .venv/.dev ## Pin what is installed now
-	@$(BIN)/pip freeze --exclude-editable --exclude autoscorer | LC_ALL=C sort -f > constraints.txt
+	@{ $(BIN)/pip freeze --exclude-editable --exclude autoscorer --exclude async-timeout; echo async-timeout==5.0.1; } \
+		| LC_ALL=C sort -f > constraints.txt
 
 clean: ## Remove what make made
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""The store's contract: the outbox, scorers, organisations, tokens, duties."""
+"""The store's contract: the outbox, scorers, organisations, tokens, duties, workers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from autoscorer.store.moves import Change
 from autoscorer.store.records import (
     CallbackState,
     JobQuery,
+    Presence,
     Role,
     StoredToken,
 )
@@ -289,3 +290,19 @@ class Keeping(StoreCase):
             ("job_requeued", "queued"),
             ("job_cancelled", "cancelled"),
         ]
+
+    def test_workers_are_present_while_they_say_so(self, store: Store, clock: MovableClock) -> None:
+        one = Presence(worker_id="w1", machine="m", queues=("cpu", "score"), slots=2)
+        other = Presence(worker_id="w2", machine="m", queues=("gpu",), slots=1, paused="disk")
+        store.workers.report(other, lease_s=30)
+        store.workers.report(one, lease_s=30)
+        assert store.workers.present() == (one, other)
+        clock.forward(20)
+        resumed = Presence(worker_id="w2", machine="m", queues=("gpu",), slots=1)
+        store.workers.report(resumed, lease_s=30)
+        assert store.workers.present() == (one, resumed)
+        clock.forward(20)
+        assert store.workers.present() == (resumed,)
+        for _ in range(2):
+            store.workers.leave("w2")
+        assert store.workers.present() == ()

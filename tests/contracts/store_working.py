@@ -81,6 +81,32 @@ class Working(StoreCase):
         (again,) = store.work.release(queues=["cpu"], at_most=5, lost_after_s=60)
         assert again.attempt == 0  # a lost message is no attempt
 
+    def test_no_more_jobs_are_handed_out_unclaimed_than_is_said(self, store: Store, acme: str) -> None:
+        for number in range(5):
+            store.jobs.submit(new_job(acme, number))
+        store.jobs.submit(new_job(acme, 5, queue="gpu"))
+        first = store.work.release(queues=["cpu"], at_most=2, lost_after_s=60)
+        assert [job.job_id for job in first] == ["job-0", "job-1"]
+        assert store.work.release(queues=["cpu"], at_most=2, lost_after_s=60) in ([], ())
+        assert len(store.work.release(queues=["gpu"], at_most=2, lost_after_s=60)) == 1  # has its own
+        store.work.claim_job(first[0].task_id, worker="w")
+        more = store.work.release(queues=["cpu"], at_most=2, lost_after_s=60)
+        assert [job.job_id for job in more] == ["job-2"]
+
+    def test_messages_that_only_wait_are_not_lost(self, store: Store, acme: str, clock: MovableClock) -> None:
+        for number in range(2):
+            store.jobs.submit(new_job(acme, number))
+        store.jobs.submit(new_job(acme, 2, queue="gpu"))
+        assert store.work.prolong(queue="cpu", messages=9, lost_after_s=60) == 0
+        store.work.release(queues=["cpu", "gpu"], at_most=3, lost_after_s=60)
+        clock.forward(50)
+        assert store.work.prolong(queue="cpu", messages=2, lost_after_s=60) == 2
+        clock.forward(50)  # the job of the other queue has not been prolonged
+        assert [job.queue for job in recover(store.work)] == ["gpu"]
+        assert store.work.prolong(queue="cpu", messages=1, lost_after_s=60) == 2  # one is lost: which?
+        clock.forward(10)
+        assert [job.state for job in recover(store.work)] == [JobState.QUEUED] * 2
+
     def test_a_heartbeat_extends_the_lease(self, store: Store, acme: str, clock: MovableClock) -> None:
         store.jobs.submit(new_job(acme))
         lease = lease_of(self.claimed(store))

@@ -22,6 +22,7 @@ from autoscorer.store.records import (
     NewJob,
     Organisation,
     Page,
+    Presence,
     StoredResult,
     StoredScorer,
     StoredToken,
@@ -103,7 +104,13 @@ class Work(Protocol):
         ...
 
     def release(self, *, queues: Sequence[str], at_most: int, lost_after_s: float) -> Sequence[Job]:
-        """Mark the next jobs as handed to a broker, in the order of `claim`."""
+        """Mark the next jobs as handed to a broker, in the order of `claim`: so many that no more than
+        ``at_most`` of these queues are handed out and not claimed yet."""
+        ...
+
+    def prolong(self, *, queue: str, messages: int, lost_after_s: float) -> int:
+        """Count the released jobs of a queue. If its broker holds as many ``messages``, none is lost: each
+        gets ``lost_after_s`` from now."""
         ...
 
     def beat(self, lease: Lease, *, lease_s: float = LEASE_S) -> Hold:
@@ -233,6 +240,22 @@ class Duties(Protocol):
         ...
 
 
+class Workers(Protocol):
+    """Worker processes that are there now."""
+
+    def report(self, presence: Presence, *, lease_s: float = LEASE_S) -> None:
+        """Say that a worker is there, for ``lease_s`` from now."""
+        ...
+
+    def leave(self, worker_id: str) -> None:
+        """Say that it is not. Safe to call twice."""
+        ...
+
+    def present(self) -> Sequence[Presence]:
+        """Those who said so and whose time has not passed, by name."""
+        ...
+
+
 class Store(Protocol):
     """All of it. Safe to use from several threads; one object per process."""
 
@@ -248,6 +271,8 @@ class Store(Protocol):
     def access(self) -> Access: ...
     @property
     def duties(self) -> Duties: ...
+    @property
+    def workers(self) -> Workers: ...
 
     def now(self) -> Instant:
         """The store's time: the database server's, or this machine's."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 from autoscorer.store.clock import Clock, Instant, kernel_clock
 from autoscorer.store.hearers import OnChange
 from autoscorer.store.memory.jobs import MemoryJobs
-from autoscorer.store.memory.others import MemoryAccess, MemoryCallbacks, MemoryDuties, MemoryScorers
+from autoscorer.store.memory.others import (
+    MemoryAccess,
+    MemoryCallbacks,
+    MemoryDuties,
+    MemoryScorers,
+    MemoryWorkers,
+)
 from autoscorer.store.memory.rooms import Rooms
 from autoscorer.store.memory.work import MemoryWork
 
@@ -23,6 +29,7 @@ class MemoryStore:
         self.scorers = MemoryScorers(rooms)
         self.access = MemoryAccess(rooms)
         self.duties = MemoryDuties(rooms)
+        self.workers = MemoryWorkers(rooms)
 
     def now(self) -> Instant:
         return self._clock()

@@ -184,6 +184,20 @@ class Page:
     next: int | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Presence:
+    """A worker process that says it is there: which queues it serves, and how many jobs at once.
+
+    ``paused`` is why it claims nothing at the moment, if it does not.
+    """
+
+    worker_id: str
+    machine: str
+    queues: tuple[str, ...]
+    slots: int
+    paused: str | None = None
+
+
 class CallbackState(StrEnum):
     """``DEAD``: given up, until a person sends it again."""
 

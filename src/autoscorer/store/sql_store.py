@@ -16,6 +16,7 @@ from autoscorer.store.sql.duties import SqlDuties
 from autoscorer.store.sql.jobs import SqlJobs
 from autoscorer.store.sql.scorers import SqlScorers
 from autoscorer.store.sql.work import SqlWork
+from autoscorer.store.sql.workers import SqlWorkers
 
 
 class SqlStore:
@@ -29,6 +30,7 @@ class SqlStore:
         self.scorers = SqlScorers(self._database)
         self.access = SqlAccess(self._database)
         self.duties = SqlDuties(self._database)
+        self.workers = SqlWorkers(self._database)
 
     def migrate(self) -> None:
         """Bring the tables up to this version's. Safe to call from several processes at once.

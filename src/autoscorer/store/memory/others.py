@@ -1,4 +1,4 @@
-"""Callbacks, scorers, organisations and tokens, duties, in memory."""
+"""Callbacks, scorers, organisations and tokens, duties, workers, in memory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from autoscorer.store.records import (
     CallbackState,
     JsonObject,
     Organisation,
+    Presence,
     StoredScorer,
     StoredToken,
 )
@@ -208,3 +209,24 @@ class MemoryDuties:
         with self._rooms.lock:
             if self._rooms.duties.get(duty, ("",))[0] == holder:
                 del self._rooms.duties[duty]
+
+
+class MemoryWorkers:
+    """`base.Workers` in memory."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def report(self, presence: Presence, *, lease_s: float = LEASE_S) -> None:
+        with self._rooms.lock:
+            self._rooms.workers[presence.worker_id] = presence, self._rooms.clock().plus(lease_s)
+
+    def leave(self, worker_id: str) -> None:
+        with self._rooms.lock:
+            self._rooms.workers.pop(worker_id, None)
+
+    def present(self) -> Sequence[Presence]:
+        with self._rooms.lock:
+            now = self._rooms.clock()
+            found = [presence for presence, until in self._rooms.workers.values() if not until.passed(now)]
+        return tuple(sorted(found, key=lambda presence: presence.worker_id))

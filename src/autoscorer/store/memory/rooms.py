@@ -16,6 +16,7 @@ from autoscorer.store.records import (
     Event,
     Job,
     Organisation,
+    Presence,
     StoredResult,
     StoredScorer,
     StoredToken,
@@ -40,6 +41,7 @@ class Rooms:
     last_seq: int = 0
     duties: dict[str, tuple[str, Deadline]] = field(default_factory=dict)
     hearers: Hearers = field(default_factory=Hearers)
+    workers: dict[str, tuple[Presence, Deadline]] = field(default_factory=dict)
 
     def job(self, task_id: str) -> Job:
         if task_id not in self.jobs:

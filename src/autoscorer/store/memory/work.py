@@ -27,9 +27,24 @@ class MemoryWork:
         return taken[0] if taken else None
 
     def release(self, *, queues: Sequence[str], at_most: int, lost_after_s: float) -> Sequence[Job]:
-        return self._take(
-            queues, at_most, lambda job, now: moves.release(job, now=now, lost_after_s=lost_after_s)
-        )
+        with self._rooms.lock:
+            free = at_most - sum(len(self._released(queue)) for queue in queues)
+            return self._take(
+                queues, free, lambda job, now: moves.release(job, now=now, lost_after_s=lost_after_s)
+            )
+
+    def prolong(self, *, queue: str, messages: int, lost_after_s: float) -> int:
+        with self._rooms.lock:
+            released, now = self._released(queue), self._rooms.clock()
+            if messages >= len(released):
+                for job in released:
+                    until = now.plus(lost_after_s)
+                    self._rooms.jobs[job.task_id] = dataclasses.replace(job, until=until)
+            return len(released)
+
+    def _released(self, queue: str) -> list[Job]:
+        everything = self._rooms.jobs.values()
+        return [job for job in everything if job.state is JobState.RELEASED and job.queue == queue]
 
     def _take(
         self, queues: Sequence[str], at_most: int, decide: Callable[[Job, Instant], Change | None]

@@ -18,6 +18,7 @@ from autoscorer.store.records import (
     Event,
     Job,
     Organisation,
+    Presence,
     Role,
     StoredResult,
     StoredScorer,
@@ -78,6 +79,11 @@ def organisation_of(row: RowMapping) -> Organisation:
 
 def token_of(row: RowMapping) -> StoredToken:
     return StoredToken(**{**row, "role": Role(row["role"])})
+
+
+def presence_of(row: RowMapping) -> Presence:
+    given = {field.name: row[field.name] for field in dataclasses.fields(Presence)}
+    return Presence(**{**given, "queues": tuple(given["queues"])})
 
 
 def deadline_of(row: Mapping[Any, Any]) -> Deadline | None:

@@ -223,3 +223,16 @@ duties = Table(
     Column("until_era", String(64)),
     Column("until_s", Double),
 )
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker_id", String(200), primary_key=True),
+    Column("machine", String(200), nullable=False),
+    Column("queues", JSON, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("paused", Text),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("until_era", String(64), nullable=False),
+    Column("until_s", Double, nullable=False),
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 
 from autoscorer.store import moves
 from autoscorer.store.clock import Instant
@@ -18,6 +18,7 @@ from autoscorer.store.sql.waiting import at, next_waiting
 from autoscorer.store.transitions import GIVEN_OUT, LEASED, JobState
 from autoscorer.utils.errors import AutoscorerError
 
+_RELEASED = frozenset({JobState.RELEASED})
 _NOT_HELD = Hold(held=False, cancelled=False)
 
 
@@ -35,12 +36,35 @@ class SqlWork:
 
     def release(self, *, queues: Sequence[str], at_most: int, lost_after_s: float) -> Sequence[Job]:
         return self._take(
-            queues, at_most, lambda job, now: moves.release(job, now=now, lost_after_s=lost_after_s)
+            queues,
+            at_most,
+            lambda job, now: moves.release(job, now=now, lost_after_s=lost_after_s),
+            counted=_RELEASED,
         )
 
+    def prolong(self, *, queue: str, messages: int, lost_after_s: float) -> int:
+        is_released = (is_one_of(jobs.c.state, _RELEASED), jobs.c.queue == queue)
+        counted = select(func.count()).where(*is_released)
+        with self._database.reading() as connection:
+            released = connection.scalar(counted) or 0
+        if not 0 < released <= messages:
+            return released
+        with self._database.alone("claim") as connection:
+            released = connection.scalar(counted) or 0
+            if released <= messages:
+                until = until_values(self._database.now(connection).plus(lost_after_s))
+                connection.execute(update(jobs).where(*is_released).values(until))
+            return released
+
     def _take(
-        self, queues: Sequence[str], at_most: int, decide: Callable[[Job, Instant], Change | None]
+        self,
+        queues: Sequence[str],
+        at_most: int,
+        decide: Callable[[Job, Instant], Change | None],
+        *,
+        counted: frozenset[JobState] = frozenset(),
     ) -> list[Job]:
+        """Up to ``at_most`` jobs, less those of ``queues`` that are in a ``counted`` state already."""
         taken: list[Change] = []
         if not queues or not self._anything_waits(queues):
             return []
@@ -48,6 +72,9 @@ class SqlWork:
             now = self._database.now(connection)
             # A cancel may hold the row: whoever asks next finds it gone or free.
             query = self._database.locked(next_waiting(tuple(queues)), of=jobs, skip=True)
+            if counted:
+                those = select(func.count()).where(is_one_of(jobs.c.state, counted), jobs.c.queue.in_(queues))
+                at_most -= connection.scalar(those) or 0
             while len(taken) < at_most:
                 row = connection.execute(query, at(now)).mappings().first()
                 change = decide(job_of(row), now) if row else None

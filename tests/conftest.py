@@ -1,4 +1,5 @@
-"""What every test may rely on: `sandbox` has bubblewrap, `docker` an engine and images, `postgres` a server.
+"""What every test may rely on: `sandbox` has bubblewrap, `docker` an engine and images, `postgres`,
+`redis` and `rabbitmq` a server.
 
 Where they are missing such a test skips with the reason. In CI, run by root, whatever skips has failed:
 there every test is to have what it needs.
@@ -15,6 +16,8 @@ import pytest
 
 from autoscorer.utils.artifacts import remove_tree
 from autoscorer.utils.errors import AutoscorerError
+from tests.celery_app.rabbitmq import missing_rabbitmq
+from tests.celery_app.redis import missing_redis
 from tests.store.postgres import missing_postgres
 from tests.workspaces import make_workspace
 
@@ -68,7 +71,13 @@ def _missing_engine() -> str | None:
     return None if b" 200 " in answer else "the test images are missing; scripts/testbed makes them"
 
 
-_MISSING = {"sandbox": _missing_sandbox, "docker": _missing_engine, "postgres": missing_postgres}
+_MISSING = {
+    "sandbox": _missing_sandbox,
+    "docker": _missing_engine,
+    "postgres": missing_postgres,
+    "redis": missing_redis,
+    "rabbitmq": missing_rabbitmq,
+}
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -229,12 +229,31 @@ def worker_metrics(settings: Settings, store: Store, catalog: Catalog) -> Iterat
         yield
 
 
+def make_queue(settings: Settings, store: Store) -> Queue:
+    """How workers come to know of jobs: Celery's broker if CELERY_BROKER names one, else the store itself.
+
+    Raises RESOURCE_UNAVAILABLE when the extra `service` is missing.
+    """
+    if settings.celery_broker is None:
+        from autoscorer.queues.store_queue import StoreQueue
+
+        return StoreQueue(store)
+    try:
+        from autoscorer.queues.celery_queue import CeleryBroker, CeleryQueue, make_app
+    except ModuleNotFoundError as exc:
+        message = "CELERY_BROKER needs `pip install 'autoscorer[service]'`"
+        raise AutoscorerError("RESOURCE_UNAVAILABLE", message, {"missing": exc.name}) from exc
+    return CeleryQueue(store, CeleryBroker(make_app(lambda: settings)))
+
+
 def maintenance_duties(settings: Settings, store: Store, queue: Queue) -> list[Duty]:
     """What the processes of the service do besides their jobs, for `maintenance.loop.Maintenance`."""
     from autoscorer.maintenance.callbacks.duty import callbacks_duty
     from autoscorer.maintenance.leftovers import Leftovers, leftovers_duty
     from autoscorer.maintenance.reconcile import reconcile_duty
+    from autoscorer.maintenance.release import release_duty
     from autoscorer.maintenance.retention.duty import retention_duty
+    from autoscorer.queues.base import Tended
 
     leftovers = Leftovers(store, settings.data_dir, lambda: _executors_here(settings))
     return [
@@ -242,6 +261,7 @@ def maintenance_duties(settings: Settings, store: Store, queue: Queue) -> list[D
         leftovers_duty(leftovers),
         callbacks_duty(settings, store),
         retention_duty(settings, store),
+        *([release_duty(queue)] if isinstance(queue, Tended) else []),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from autoscorer.store.records import Job
 
@@ -13,6 +13,15 @@ class Queue(Protocol):
     """Tells workers that a job waits. A hint: one that is lost, repeated or made up changes nothing."""
 
     def announce(self, job: Job) -> None: ...
+
+
+@runtime_checkable
+class Tended(Protocol):
+    """A queue that needs looking after by one process, every two seconds or so."""
+
+    def tend(self) -> None:
+        """Release what may be released now, and find out what was lost. Raises AutoscorerError."""
+        ...
 
 
 class Works(Protocol):

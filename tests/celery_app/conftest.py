@@ -1,0 +1,42 @@
+"""A broker, a service, and what is counted when they are broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from autoscorer.store.sql_store import SqlStore
+from tests.celery_app.redis import RedisServer, redis_server
+from tests.worker.conftest import counts, dice, is_long
+from tests.worker.sites import Site, make_site
+
+__all__ = ["counts", "dice", "is_long"]
+
+
+@pytest.fixture(scope="module")
+def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def broker(shared_broker: RedisServer) -> RedisServer:
+    """A Redis with nothing in it."""
+    if not shared_broker.answers():
+        shared_broker.start()
+    shared_broker.call("FLUSHALL")
+    return shared_broker
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = make_site(tmp_path / "site")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def store(site: Site) -> SqlStore:
+    return site.open_store()

@@ -62,7 +62,7 @@ reliability: .venv/.dev ## Try every attack and fault on a real engine and write
 	@$(BED) scripts/reliability
 
 chaos: .venv/.dev ## Break the service's workers in every way and write the counts into docs/RELIABILITY.md
-	@scripts/test-services
+	@scripts/test-services long
 	@scripts/chaos
 
 bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.md (GROUP=tables: that part)

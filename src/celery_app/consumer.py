@@ -20,13 +20,16 @@ RETRY_MOST_S = 5  # how long a broker may be back before it is noticed
 _BY_A_MESSAGE = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 
-class Consumer(CeleryConsumer):
+class Consumer(CeleryConsumer):  # type: ignore[misc] # Celery has no types
     """Without remote control, gossip and mingling, by which others could have tasks revoked."""
 
     def __init__(self, *args: Any, worker_options: dict[str, Any] | None = None, **kwargs: Any) -> None:
         without = dict.fromkeys(("without_mingle", "without_gossip", "without_heartbeat"), True)
         super().__init__(*args, worker_options={**(worker_options or {}), **without}, **kwargs)
-        self.connection_errors = (*self.connection_errors, *_BY_A_MESSAGE)
+        self.connection_errors: tuple[type[BaseException], ...] = (
+            *self.conninfo.connection_errors,
+            *_BY_A_MESSAGE,
+        )
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Celery's own, behind a gate that only lets through what the releaser sends."""

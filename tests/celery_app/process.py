@@ -15,6 +15,7 @@ from typing import Any
 from tests.worker.sites import Site, until
 
 HASTE = "AUTOSCORER_TEST_HASTE"  # lost messages and silent brokers are noticed within seconds
+UNMENDED = "AUTOSCORER_TEST_UNMENDED"  # Celery's consumer as it comes
 
 
 def main() -> None:
@@ -27,10 +28,14 @@ def main() -> None:
     def make(backend: str, *rest: Any) -> Any:
         return StubExecutor() if backend == "stub" else make_executor(backend, *rest)
 
-    runtime.make_executor = make
-    runtime._executors_here = lambda settings: []  # what stubs leave is nothing; an engine may be missing
+    # What stubs leave is nothing, and an engine may be missing.
+    vars(runtime).update(make_executor=make, _executors_here=lambda _settings: [])
     if os.environ.get(HASTE):
         _hurry()
+    if os.environ.get(UNMENDED):
+        from celery_app.consumer import Consumer
+
+        setattr(Consumer, "_settle_for_sure", lambda _consumer, _message: None)  # noqa: B010
     from celery.bin.celery import main as celery
 
     sys.argv = ["celery", "-A", "celery_app.tasks", *sys.argv[1:]]
@@ -98,7 +103,12 @@ def environ_of(site: Site, broker: str, **more: str) -> Mapping[str, str]:
 
 @contextmanager
 def celery_worker(
-    site: Site, broker: str, *arguments: str, wait: bool = True, stub: bool = True, **environ: str
+    site: Site,
+    broker: str,
+    *arguments: str,
+    wait: bool = True,
+    stub: bool = True,
+    environ: Mapping[str, str] | None = None,
 ) -> Iterator[CeleryWorker]:
     """A worker, ready for messages unless ``wait`` is off; killed at the end if it still runs."""
     number = len(list(site.root.glob("worker*.out")))
@@ -112,7 +122,7 @@ def celery_worker(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env=environ_of(site, broker, **environ),
+            env=environ_of(site, broker, **(environ or {})),
         )
     worker = CeleryWorker(process, log)
     try:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from autoscorer.store.leases import recover
 from autoscorer.store.records import Job
 from autoscorer.store.sql_store import SqlStore
 from autoscorer.store.transitions import JobState
-from tests.celery_app.line import line_to
+from tests.celery_app.line import Line, line_to
 from tests.celery_app.process import HASTE, celery_worker
 from tests.celery_app.redis import RedisServer
 from tests.worker.counts import Counts
@@ -68,6 +69,10 @@ def traces(site: Site, jobs: dict[Path, Job]) -> list[Path]:
     return [path for path in (site.settings.data_dir / "working").glob("*") if path.name.startswith(mine)]
 
 
+def connected_again(line: Line, before: int) -> bool:
+    return line.connections > before
+
+
 def emptied_by_kill(broker: RedisServer) -> None:
     broker.kill()
     broker.start()
@@ -91,7 +96,7 @@ def test_a_broker_that_loses_everything_costs_no_job(
     name = "Redis killed and restarted empty" if empty is emptied_by_kill else "FLUSHALL"
     counts.fault, counts.faults = f"{name}, {number} jobs queued and {slots} running", 1
     haste = {} if is_long else QUICK
-    with celery_worker(site, broker.url, "-c", str(slots), **haste):
+    with celery_worker(site, broker.url, "-c", str(slots), environ=haste):
         queue = queue_of(site, store, broker.url)
         running = submitted(site, store, queue, slots, "wait")
         all_start(running)
@@ -111,7 +116,7 @@ def test_a_line_that_is_cut_ten_times_costs_no_job(
     site: Site, store: SqlStore, broker: RedisServer, counts: Counts, dice: random.Random, *, is_long: bool
 ) -> None:
     counts.fault = "the connection to Redis cut"
-    with line_to(broker.port) as line, celery_worker(site, f"redis://127.0.0.1:{line.port}/0", **QUICK):
+    with line_to(broker.port) as line, celery_worker(site, f"redis://127.0.0.1:{line.port}/0", environ=QUICK):
         queue = queue_of(site, store, broker.url)
         jobs = submitted(site, store, queue, 1, "wait")
         all_start(jobs)
@@ -120,7 +125,7 @@ def test_a_line_that_is_cut_ten_times_costs_no_job(
             threading.Event().wait(dice.uniform(0, 0.2))
             counts.faults += line.cut() > 0
             before = line.connections
-            until(lambda before=before: line.connections > before, what="the worker connects again")
+            until(partial(connected_again, line, before), what="the worker connects again")
         finish(jobs)
         all_end(site, store, jobs)
         jobs |= (last := submitted(site, store, queue, 1))
@@ -136,7 +141,7 @@ def test_a_line_that_goes_silent_is_given_up_for_a_new_one(
     site: Site, store: SqlStore, broker: RedisServer, counts: Counts
 ) -> None:
     counts.fault, counts.faults = "the connection to Redis goes silent, and stays open", 1
-    with line_to(broker.port) as line, celery_worker(site, f"redis://127.0.0.1:{line.port}/0", **QUICK):
+    with line_to(broker.port) as line, celery_worker(site, f"redis://127.0.0.1:{line.port}/0", environ=QUICK):
         queue = queue_of(site, store, broker.url)
         jobs = submitted(site, store, queue, 1, "wait")
         all_start(jobs)
@@ -155,7 +160,7 @@ def test_a_message_that_is_lost_after_it_was_taken_is_sent_again(
     site: Site, store: SqlStore, broker: RedisServer, counts: Counts
 ) -> None:
     counts.fault, counts.faults = "a message lost between pop and record", 1
-    with celery_worker(site, broker.url, "-c", "1", **QUICK):
+    with celery_worker(site, broker.url, "-c", "1", environ=QUICK):
         queue = queue_of(site, store, broker.url)
         running = submitted(site, store, queue, 1, "wait")
         all_start(running)
@@ -178,7 +183,7 @@ def test_a_message_that_only_waits_is_not_taken_for_lost(
 ) -> None:
     """Behind a long job a message may wait for hours: it is one message, and no event tells of it."""
     counts.fault, counts.faults = "messages wait behind a long job", 1
-    with celery_worker(site, broker.url, "-c", "1", **QUICK):
+    with celery_worker(site, broker.url, "-c", "1", environ=QUICK):
         queue = queue_of(site, store, broker.url)
         jobs = submitted(site, store, queue, 1, "wait")
         all_start(jobs)
@@ -263,7 +268,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_job_or_hands_it_over(
 ) -> None:
     how = "with no grace" if grace_s == 0 else "within its grace"
     counts.fault, counts.faults = f"SIGTERM to a Celery worker, {how}", 1
-    with celery_worker(site, broker.url, "-c", "1", WORKER_GRACE=str(grace_s)) as worker:
+    with celery_worker(site, broker.url, "-c", "1", environ={"WORKER_GRACE": str(grace_s)}) as worker:
         queue = queue_of(site, store, broker.url)
         jobs = submitted(site, store, queue, 1, "wait")
         all_start(jobs)
@@ -286,7 +291,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_job_or_hands_it_over(
         assert attempt.error["code"] == "WORKER_STOPPED"
     assert not any(ended(store, other) for other in later.values()), "it began nothing more"
     finish(jobs)
-    with celery_worker(site, broker.url, **QUICK):
+    with celery_worker(site, broker.url, environ=QUICK):
         all_end(site, store, jobs | later)
     assert len(starts(folder)) == (1 if grace_s else 2)
     counts.count(site, store, jobs | later)
@@ -297,7 +302,7 @@ def test_a_worker_with_too_little_disk_takes_nothing_and_loses_nothing(
     site: Site, store: SqlStore, broker: RedisServer, counts: Counts
 ) -> None:
     counts.fault, counts.faults = "too little disk for a Celery worker", 1
-    with celery_worker(site, broker.url, MIN_FREE_DISK="64Ti"):
+    with celery_worker(site, broker.url, environ={"MIN_FREE_DISK": "64Ti"}):
         until(lambda: any(found.paused for found in store.workers.present()), what="it says so")
         queue = queue_of(site, store, broker.url)
         jobs = submitted(site, store, queue, 1)

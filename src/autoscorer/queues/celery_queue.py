@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from celery import Celery
-from kombu import Connection
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from autoscorer.queues.celery_options import celery_options

@@ -61,6 +61,7 @@ class Serving:
         self._store: Store = runtime.open_store(settings)
         self._closing.callback(self._store.close)
         catalog = self._closing.enter_context(runtime.open_catalog(settings, isolate=True, warm=True))
+        self._closing.enter_context(runtime.worker_metrics(settings, self._store, catalog))
         self._worker = runtime.make_worker(settings, self._store, catalog)
         self._queue: Queue = runtime.make_queue(settings, self._store)
         self._presence = Presence(

@@ -40,3 +40,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def store(site: Site) -> SqlStore:
     return site.open_store()
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch, *, is_long: bool) -> None:
+    """What `process.HASTE` is to a worker, for the releaser of the test itself."""
+    if not is_long:
+        monkeypatch.setattr("autoscorer.queues.releasing.LOST_AFTER_S", 2.0)

@@ -135,7 +135,7 @@ def opened(settings: Settings, *, host: str, port: int) -> Iterator[Serving]:
             slots=slots,
             backends=runtime.backends_here(settings),
         )
-        parts, queue = Parts(), StoreQueue(store)
+        parts, queue = Parts(), runtime.make_queue(settings, store)
         service = make_service(settings, store=store, queue=queue, catalog=catalog, faults=parts.faults)
         serving = Serving(
             site,
@@ -144,7 +144,7 @@ def opened(settings: Settings, *, host: str, port: int) -> Iterator[Serving]:
             upkeep=Maintenance(store, runtime.maintenance_duties(settings, store, queue)),
             parts=parts,
         )
-        if slots:
+        if isinstance(queue, StoreQueue):
             serving.take_jobs(runtime.make_worker(settings, store, catalog), queue)
         yield serving
 

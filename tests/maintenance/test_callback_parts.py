@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from autoscorer.maintenance.callbacks.messages import message_of
-from autoscorer.maintenance.callbacks.secret import callback_secret
+from autoscorer.maintenance.callbacks.secret import callback_secrets
 from autoscorer.maintenance.callbacks.signing import keys_of, signed_headers
 from autoscorer.maintenance.callbacks.verdicts import DELAYS_S, Answer, Verdict, judge
 from autoscorer.store.leases import lease_of
@@ -168,14 +168,16 @@ SIGNED_BODY = b'{"test": 2432232314}'
 
 
 def test_the_signature_is_that_of_the_specification() -> None:
-    headers = signed_headers(SIGNED["webhook-id"], SIGNED_BODY, keys_of(SECRET), sent_at_s=1614265330)
+    headers = signed_headers(SIGNED["webhook-id"], SIGNED_BODY, keys_of([SECRET]), sent_at_s=1614265330)
     assert headers == SIGNED
 
 
 def test_while_one_secret_replaces_another_both_sign() -> None:
     new, old = "whsec_" + "A" * 32, SECRET
-    headers = signed_headers("m", b"{}", keys_of(f"{new} {old}"), sent_at_s=1)
-    alone = [signed_headers("m", b"{}", keys_of(one), sent_at_s=1)["webhook-signature"] for one in (new, old)]
+    headers = signed_headers("m", b"{}", keys_of([new, old]), sent_at_s=1)
+    alone = [
+        signed_headers("m", b"{}", keys_of([one]), sent_at_s=1)["webhook-signature"] for one in (new, old)
+    ]
     assert headers["webhook-signature"].split(" ") == alone
     assert alone[0] != alone[1]
 
@@ -186,7 +188,7 @@ def test_the_secret_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
 
     def ask() -> None:
         gate.wait(30)
-        got.append(callback_secret(None, folder))
+        got.append(callback_secrets([], folder))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -198,20 +200,20 @@ def test_the_secret_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:
     assert len(keys_of(got[0])[0]) == 32
     assert [path.name for path in folder.iterdir()] == ["callback_secret"]
     assert stat.S_IMODE((folder / "callback_secret").stat().st_mode) == 0o600
-    assert callback_secret("whsec_given", folder) == "whsec_given"
+    assert callback_secrets(["whsec_given"], folder) == ("whsec_given",)
 
 
 def test_a_secret_that_others_can_read_is_not_used(tmp_path: Path) -> None:
-    callback_secret(None, tmp_path)
+    callback_secrets([], tmp_path)
     (tmp_path / "callback_secret").chmod(0o644)
     with pytest.raises(AutoscorerError) as caught:
-        callback_secret(None, tmp_path)
+        callback_secrets([], tmp_path)
     assert caught.value.code == "CONFIG_VALIDATION_ERROR"
     (tmp_path / "callback_secret").unlink()
     (tmp_path / "elsewhere").write_text("whsec_AAAA")
     (tmp_path / "callback_secret").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="link"):
-        callback_secret(None, tmp_path)
+        callback_secrets([], tmp_path)
 
 
 def judged(answer: Answer, tries: int = 1, jitter: float = 0.0) -> Verdict:

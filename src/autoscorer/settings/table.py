@@ -119,7 +119,7 @@ class Settings:
     public_url: str | None
     metrics_token: str | None = field(repr=False)
     worker_metrics_port: int
-    callback_secret: str | None = field(repr=False)
+    callback_secrets: tuple[str, ...] = field(repr=False)
     callback_allowed_hosts: tuple[str, ...]
     callback_timeout_s: int
     retention_days: float

@@ -6,7 +6,7 @@ from autoscorer import __version__
 from autoscorer.executor.ownership import Owner
 from autoscorer.maintenance.callbacks.courier import Courier
 from autoscorer.maintenance.callbacks.messages import message_of
-from autoscorer.maintenance.callbacks.secret import callback_secret
+from autoscorer.maintenance.callbacks.secret import callback_secrets
 from autoscorer.maintenance.callbacks.sending import Sender
 from autoscorer.maintenance.callbacks.signing import keys_of, signed_headers
 from autoscorer.maintenance.callbacks.verdicts import Answer
@@ -38,7 +38,7 @@ class Deliveries:
 
     def keys(self) -> tuple[bytes, ...]:
         """What messages are signed with. Raises CONFIG_VALIDATION_ERROR."""
-        return keys_of(callback_secret(self._settings.callback_secret, self._settings.data_dir))
+        return keys_of(callback_secrets(self._settings.callback_secrets, self._settings.data_dir))
 
     def _body(self, callback: Callback) -> bytes | None:
         job = self._store.jobs.get(callback.task_id)

@@ -6,6 +6,7 @@ import base64
 import os
 import secrets
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,19 +18,19 @@ from autoscorer.utils.logger import log_event
 FILE_NAME = "callback_secret"
 
 
-def callback_secret(configured: str | None, data_dir: Path) -> str:
-    """``configured``, else what `DATA_DIR/callback_secret` holds, made when it is not there yet.
+def callback_secrets(configured: Sequence[str], data_dir: Path) -> tuple[str, ...]:
+    """Those ``configured``, else what `DATA_DIR/callback_secret` holds, made when it is not there yet.
 
     The file is for its owner's eyes only. Whoever makes it at the same time gets the same. Raises
     CONFIG_VALIDATION_ERROR when others can read it: whoever has it can forge callbacks.
     """
     if configured:
-        return configured
+        return tuple(configured)
     path = data_dir / FILE_NAME
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         _make(path)
-    return _read(path)
+    return (_read(path),)
 
 
 def _make(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from autoscorer.monitoring import changes
 from autoscorer.monitoring.scrape import KEPT_S, Scrape
 from autoscorer.store.leases import lease_of, recover
 from autoscorer.store.memory_store import MemoryStore
-from autoscorer.store.records import Action
+from autoscorer.store.records import Action, Presence
 from autoscorer.telemetry import measuring
 from autoscorer.utils.config import Config, Settings
 from autoscorer.utils.errors import AutoscorerError, make_error
@@ -176,6 +177,9 @@ def test_a_scrape_tells_how_the_store_stands(
     store.jobs.submit(new_job(acme, 3, queue="gpu"))
     claim(store)
     store.jobs.cancel(store.work.release(queues=("cpu",), at_most=1, lost_after_s=9)[0].task_id, by="ada")
+    here = Presence(worker_id="w1", machine="m", queues=("cpu", "gpu"), slots=4)
+    store.workers.report(here, lease_s=60)
+    store.workers.report(replace(here, worker_id="w2", queues=("cpu",), paused="no disk"), lease_s=60)
     clock.forward(33)
     found = samples(scrape)
     assert value(found, "store_up") == 1
@@ -188,6 +192,11 @@ def test_a_scrape_tells_how_the_store_stands(
     ) in found  # zero, not absent
     assert value(found, "oldest_waiting_job_age_seconds") == pytest.approx(33)
     assert value(found, "callbacks", state="pending") == 1
+    assert value(found, "workers", queue="cpu", state="claiming") == 1
+    assert value(found, "workers", queue="cpu", state="paused") == 1
+    assert value(found, "workers", queue="gpu", state="claiming") == 1
+    assert ("autoscorer_workers", frozenset({("queue", "score"), ("state", "claiming")})) in found
+    assert value(found, "worker_slots") == 8
     assert value(found, "disk_watermark_bytes") == 3 * 2**30
     assert (
         0

@@ -12,15 +12,13 @@ from typing import Any
 
 import pytest
 
-from autoscorer.monitoring.scrape import CONTENT_TYPE, KEPT_S
+from autoscorer.monitoring.scrape import CONTENT_TYPE, Scrape
 from autoscorer.queues.store_queue import StoreQueue
 from autoscorer.store.records import AttemptEnd, Job
 from autoscorer.store.transitions import JobState
 from tests.api.sites import ApiSite, close_api_site, make_api_site
 from tests.test_telemetry import Counted, samples, value
 from tests.worker.sites import ended, event_names, until
-
-assert KEPT_S < 60
 
 
 def scraped(api: ApiSite, token: str | None = None) -> Any:
@@ -115,6 +113,11 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def told_anew(api: ApiSite) -> Any:
+    """What a scrape that has kept nothing tells."""
+    return samples(Scrape(api.site.settings, api.store))
+
+
 def working(api: ApiSite) -> tuple[StoreQueue, threading.Event, threading.Thread]:
     queue, stop = StoreQueue(api.store, poll_s=0.05), threading.Event()
     thread = threading.Thread(
@@ -139,6 +142,8 @@ def test_below_the_watermark_jobs_wait_and_everything_says_so_and_with_room_they
         told = samples(api.service.scrape)
         assert value(told, "disk_free_bytes", folder="workspaces") < value(told, "disk_watermark_bytes")
         assert value(told, "jobs", queue="cpu", state="queued") == 3
+        until(lambda: value(told_anew(api), "workers", queue="cpu", state="paused") == 1)
+        assert value(told_anew(api), "workers", queue="cpu", state="claiming") == 0
         queue.wake()
         queue.wake()
         assert [event_names(api.store, job) for job in jobs] == [["job_submitted"]] * 3
@@ -146,6 +151,8 @@ def test_below_the_watermark_jobs_wait_and_everything_says_so_and_with_room_they
         queue.wake()
         until(lambda: all(ended(api.store, job) for job in jobs))
         assert queue.paused is None
+        assert value(told_anew(api), "workers", queue="cpu", state="claiming") == 1
+        assert value(told_anew(api), "worker_slots") == 1
     finally:
         stop.set()
         queue.wake()
@@ -153,6 +160,7 @@ def test_below_the_watermark_jobs_wait_and_everything_says_so_and_with_room_they
     assert [api.state(job.task_id).state for job in jobs] == [JobState.SUCCEEDED] * 3
     assert [api.state(job.task_id).attempt for job in jobs] == [1] * 3
     assert api.client.get("/readyz").status_code == 200
+    assert value(told_anew(api), "worker_slots") == 0  # it has left
     close_api_site(api)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import psutil
 from autoscorer import __version__
 from autoscorer.queues.base import QUEUES
 from autoscorer.store.base import Store
-from autoscorer.store.records import CallbackState
+from autoscorer.store.records import CallbackState, Presence
 from autoscorer.store.transitions import ACTIVE
 from autoscorer.telemetry import instruments as told
 from autoscorer.telemetry.measuring import REGISTRY, Instrument
@@ -116,9 +116,22 @@ def _of_store(store: Store) -> Iterator[Reading]:
     )
     age_s = (store.now().at - since).total_seconds() if since else 0.0
     yield told.OLDEST_WAITING, {(): max(0.0, age_s)}
+    yield from _of_workers(store.workers.present())
     callbacks = store.callbacks.counts()
     states = (CallbackState.PENDING, CallbackState.DEAD)
     yield told.CALLBACKS, {(state,): float(callbacks.get(state, 0)) for state in states}
+
+
+def _of_workers(present: Sequence[Presence]) -> Iterator[Reading]:
+    queues = sorted({*QUEUES, *(queue for worker in present for queue in worker.queues)})
+    counted: dict[tuple[str, ...], float] = {
+        (queue, state): 0.0 for queue in queues for state in ("claiming", "paused")
+    }
+    for worker in present:
+        for queue in worker.queues:
+            counted[queue, "paused" if worker.paused else "claiming"] += 1
+    yield told.WORKERS, counted
+    yield told.WORKER_SLOTS, {(): float(sum(worker.slots for worker in present))}
 
 
 def _disk(folder: Path) -> Any:

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
+from autoscorer.executor.ownership import this_machine
+from autoscorer.queues.attendance import Attendance
 from autoscorer.queues.base import QUEUES, Works
 from autoscorer.store.base import Store
-from autoscorer.store.records import Job
+from autoscorer.store.records import Job, Presence
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.logger import log_event
 
@@ -38,18 +40,24 @@ class StoreQueue:
     def run(self, worker: Works, *, slots: int, stop: threading.Event, grace_s: float = 30.0) -> None:
         """Work on up to ``slots`` jobs at once until ``stop`` is set; then within ``grace_s`` they end
         by themselves, or are handed over."""
+        presence = Presence(
+            worker_id=worker.worker_id, machine=this_machine(), queues=self._queues, slots=slots
+        )
+        attendance = Attendance(self._store, presence)
         with ThreadPoolExecutor(slots, thread_name_prefix="slot") as pool:
             under_way: set[Future[None]] = set()
             while not stop.is_set():
                 under_way = {future for future in under_way if not future.done()}
                 self._bell.clear()
                 job = self._claim(worker) if len(under_way) < slots else None
+                attendance.tell(self._paused)
                 if job is None:
                     self._bell.wait(self._pause_s())
                     continue
                 future = pool.submit(worker.work, job)
                 future.add_done_callback(lambda _future: self._bell.set())
                 under_way.add(future)
+            attendance.leave()
             _let_end(under_way, grace_s)
             worker.hand_over()
 

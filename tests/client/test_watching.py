@@ -54,9 +54,32 @@ def test_every_event_is_told_until_the_job_has_ended(stub: Stub, client: Client)
     assert len(stub.asked) == 2
 
 
+def test_what_happened_while_the_stream_was_away_is_told_though_the_job_has_ended(
+    stub: Stub, client: Client
+) -> None:
+    rest = [event(number) for number in (2, 3)], [event(4, "job_succeeded")]
+    stub.on(
+        STREAM, events(event(1)), ok({"events": rest[0], "next": 3}), ok({"events": rest[1], "next": None})
+    )
+    stub.on(ONE, ok(DONE))
+    assert told(watch(client, Clock())) == [1, 2, 3, 4]
+    asked = [asked.target.partition("?")[2] for asked in stub.requests(STREAM)]
+    assert asked == ["", "after=1", "after=3"]
+
+
+def test_the_events_that_there_are_can_be_listed(stub: Stub, client: Client) -> None:
+    stub.on(STREAM, ok({"events": [event(5), event(6)], "next": None}))
+    assert [one.number for one in client.events("t1", after=4)] == [5, 6]
+    [asked] = stub.asked
+    assert asked.headers["accept"] == "application/json"
+    assert asked.target.endswith("?after=4")
+
+
 def test_a_stream_that_breaks_off_goes_on_where_it_was(stub: Stub, client: Client) -> None:
     half = event_text(event(3))[:30]
-    stub.on(STREAM, events(event(1), event(2), half), dropped, events(event(3)), events(event(4)))
+    stub.on(
+        STREAM, events(event(1), event(2), half), dropped, events(event(3)), events(event(4, "job_succeeded"))
+    )
     stub.on(ONE, ok(RUNNING), ok(RUNNING), ok(RUNNING), ok(DONE))
     assert told(watch(client, Clock())) == [1, 2, 3, 4]
     resumed = [asked.headers.get("last-event-id") for asked in stub.requests(STREAM)]
@@ -79,17 +102,17 @@ def test_events_that_come_twice_are_told_once(stub: Stub, client: Client) -> Non
 def test_where_there_is_no_stream_the_job_is_asked_for_in_turns(
     reply: Reply, stub: Stub, client: Client
 ) -> None:
-    stub.on(STREAM, reply)
+    none, some = ok({"events": [], "next": None}), ok({"events": [event(1)], "next": None})
+    stub.on(STREAM, reply, *[none] * 5, some)
     stub.on(ONE, *[ok(RUNNING)] * 6, ok(DONE))
     clock = Clock()
-    assert told(watch(client, clock)) == []
-    assert len(stub.requests(STREAM)) == 1
+    assert told(watch(client, clock)) == [1]
     assert clock.slept == sorted(clock.slept)
     assert max(clock.slept) == 3.0
 
 
 def test_a_service_that_is_away_for_a_while_is_waited_for(stub: Stub, client: Client) -> None:
-    stub.on(STREAM, events(event(1)), events(event(2)))
+    stub.on(STREAM, events(event(1)), events(event(2, "job_succeeded")))
     stub.on(ONE, ok(RUNNING), ok(DONE))
     clock = Clock()
 
@@ -147,7 +170,7 @@ def test_events_are_told_as_they_happen(stub: Stub, client: Client) -> None:
 
     stub.on(STREAM, in_two_parts)
     stub.on(ONE, ok(DONE))
-    happening = client.events("t1")
+    happening = client.events("t1", follow=True)
     assert next(happening).number == 1
     second.set()
     assert [one.number for one in happening] == [2]

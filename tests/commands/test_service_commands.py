@@ -14,7 +14,7 @@ from autoscorer.api.beacon import Beacon, lit
 from autoscorer.commands._frame import Frame
 from autoscorer.commands._service import workspace_name
 from tests.cli import Called, call, command, environment
-from tests.client.stub import DONE, JOB, Reply, Stub, events, ok, refused, serving
+from tests.client.stub import DONE, JOB, Reply, Stub, events, ok, raw, refused, serving
 from tests.commands.test_commands import on_a_terminal_with
 from tests.worker.sites import until
 
@@ -128,6 +128,54 @@ def test_told_to_stop_wait_ends_the_watching_and_says_how_to_end_the_job(
 def test_cancel_asks_for_it_and_shows_what_came_of_it(stub: Stub, env: dict[str, str]) -> None:
     stub.on("POST /api/v1/jobs/t1/cancel", ok({**JOB, "state": "cancelling", "turn": "worker"}))
     assert call("cancel", "t1", env=env).answer["data"]["job"]["state"] == "cancelling"
+
+
+LOG = "GET /api/v1/jobs/t1/log"
+
+
+def test_a_log_is_given_byte_for_byte_in_a_pipe(stub: Stub, env: dict[str, str]) -> None:
+    stub.on(LOG, raw(b"one\n\xff\x00two", kind="text/plain"))
+    done = subprocess.run(
+        command("logs", "t1"), capture_output=True, env=environment(**env), timeout=60, check=True
+    )
+    assert done.stdout == b"one\n\xff\x00two"
+    assert call("logs", "t1", "--json", env=env).answer["data"]["log"] == "one\n\ufffd\x00two"
+
+
+def test_a_log_on_a_terminal_drives_nothing(stub: Stub, env: dict[str, str]) -> None:
+    stub.on(LOG, raw("50%\r100% \x1b[2J\x1b]0;owned\x07 déjà\n".encode(), kind="text/plain"))
+    exit_code, screen = on_a_terminal_with(env, "logs", "t1")
+    assert exit_code == 0
+    assert "\x1b[2J" not in screen
+    assert "\x1b]0;" not in screen
+    assert "50%\r\n100% " in screen
+    assert "déjà" in screen
+
+
+def test_a_log_that_is_not_there_is_an_error_that_says_why(stub: Stub, env: dict[str, str]) -> None:
+    stub.on(LOG, refused("NOT_FOUND", 404, message="It only scores."))
+    called = call("logs", "t1", env=env)
+    assert (called.exit_code, called.error["message"]) == (1, "It only scores.")
+
+
+def test_told_to_stop_logs_ends_the_watching_and_says_how_to_end_the_job(
+    stub: Stub, env: dict[str, str]
+) -> None:
+    stub.on(LOG, events("printed\n", hang=True))
+    process = subprocess.Popen(
+        command("logs", "t1", "-f"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**env),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "printed\n"
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (0, "")
+    assert "autoscorer cancel t1" in stderr
+    assert [asked for asked in stub.asked if asked.method != "GET"] == []
 
 
 def test_submit_says_what_was_asked_for(stub: Stub, env: dict[str, str]) -> None:

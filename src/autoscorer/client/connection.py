@@ -46,6 +46,7 @@ class Connection:
         self._http = httpx.Client(
             base_url=self.url,
             headers={
+                "Accept": "application/json",
                 "Authorization": f"Bearer {_checked_token(token)}",
                 "User-Agent": f"autoscorer/{__version__}",
                 "Accept-Encoding": "identity",  # what is small when packed and huge when not stays small
@@ -116,7 +117,7 @@ class Connection:
             call,
             back_off=self._back_off,
             is_worth=is_worth,
-            asked_wait_s=lambda error: error.details.get("retry_after_s"),
+            asked_wait_s=_asked_wait_s,
             sleep=self._sleep,
         )
 
@@ -153,7 +154,9 @@ class Connection:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
             raise self._unreachable("", f"cannot be reached ({_reason(exc)})", reached=False) from exc
         except httpx.TimeoutException as exc:
-            raise self._unreachable(path, f"did not answer in {timeout_s:.3g} s", reached=True) from exc
+            error = self._unreachable(path, f"did not answer in {timeout_s:.3g} s", reached=True)
+            error.details["silent"] = True
+            raise error from exc
         except httpx.HTTPError as exc:
             raise self._unreachable(path, f"broke the connection off ({_reason(exc)})", reached=True) from exc
 
@@ -171,6 +174,11 @@ def may_pass(error: AutoscorerError, *, repeatable: bool = True) -> bool:
         return True
     passing = error.code in _PASSING or error.details.get("http_status") == 503
     return passing and (repeatable or error.details.get("reached") is False)
+
+
+def _asked_wait_s(error: AutoscorerError) -> float | None:
+    asked = error.details.get("retry_after_s")
+    return float(asked) if isinstance(asked, (int, float)) and asked >= 0 else None
 
 
 def in_path(part: str) -> str:

@@ -11,12 +11,14 @@ from uuid import uuid4
 from autoscorer.client.answers import read_failure, read_view
 from autoscorer.client.connection import Connection, in_path
 from autoscorer.client.downloads import download
+from autoscorer.client.log_reading import LogReader
 from autoscorer.client.packing import chunks, opened_archive
-from autoscorer.client.watching import PATIENCE_S, OnEvent, Patience, Watch
+from autoscorer.client.watching import PATIENCE_S, OnEvent, Patience, Watch, list_events
 from autoscorer.schemas.result import Result
 from autoscorer.schemas.service import ActionName, ArtifactView, EventView, JobView, UploadView
 from autoscorer.utils.errors import AutoscorerError
 
+_API = "/api/v1/"
 JOBS = "/api/v1/jobs"
 
 
@@ -98,9 +100,22 @@ class JobCalls:
         """
         return Watch(self._connection, task_id, Patience(timeout_s, outage_s)).end(on_event)
 
-    def events(self, task_id: str, *, after: int = 0) -> Iterator[EventView]:
-        """What happens to a job after event number ``after``, as it happens, until the job has ended."""
-        return Watch(self._connection, task_id, Patience(), after=after).events()
+    def events(self, task_id: str, *, after: int = 0, follow: bool = False) -> Iterator[EventView]:
+        """What has happened to a job since event number ``after``.
+
+        With ``follow`` also what happens, as it does, until the job has ended; goes on as `wait` does.
+        """
+        if follow:
+            return Watch(self._connection, task_id, Patience(), after=after).events()
+        return list_events(self._connection, f"{_at(task_id)}/events", after=after)
+
+    def log(self, task_id: str, *, follow: bool = False) -> Iterator[bytes]:
+        """What a job's container has printed, byte for byte, in pieces.
+
+        With ``follow`` also what it prints, as it does, until the job has ended; goes on as `wait` does.
+        Raises NOT_FOUND for a job that runs none, or has printed nothing yet.
+        """
+        return LogReader(self._connection, task_id, Patience()).pieces(follow=follow)
 
     def cancel(self, task_id: str) -> JobView:
         """End a job, or the wait for its start. One that has ended stays as it is."""
@@ -125,9 +140,8 @@ class JobCalls:
 
         One that broke off is taken up again from ``<target>.part``.
         """
-        own = artifact.url.startswith(f"{self._connection.url}/")
         # Whatever host the address names, our token goes to our service only.
-        path = artifact.url.removeprefix(self._connection.url) if own else urlsplit(artifact.url).path
+        path = _API + urlsplit(artifact.url).path.partition(_API)[2]
         return download(self._connection, path, artifact, Path(target))
 
     def upload(self, source: str | Path, *, base: str | None = None) -> UploadView:

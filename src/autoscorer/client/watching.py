@@ -42,7 +42,7 @@ class Watch:
         self._task_id = task_id
         self._patience = patience
         self._ends_at = None if patience.timeout_s is None else patience.elapsed() + patience.timeout_s
-        self._last = after
+        self._last, self._latest = after, ""
         self._has_stream = True
 
     def end(self, on_event: OnEvent) -> JobView:
@@ -64,11 +64,12 @@ class Watch:
         pause_s, away_since = FIRST_PAUSE_S, None
         while True:
             before = self._last
-            if self._has_stream:
-                yield from self._follow()
+            yield from self._follow() if self._has_stream else self._listed()
             try:
                 job, away_since = self._job(), None
                 if job.is_final:
+                    if self._latest != f"job_{job.state}":  # the stream broke off before its end
+                        yield from self._listed()
                     return job
             except AutoscorerError as exc:
                 now_s = self._patience.elapsed()
@@ -88,7 +89,7 @@ class Watch:
             ) as told:
                 for event in told:
                     if event is not None and event.number > self._last:
-                        self._last = event.number
+                        self._last, self._latest = event.number, event.name
                         yield event
                     if self._within(STREAM_SILENCE_S) < silence_s:  # for a silence that ends in time
                         return
@@ -97,6 +98,16 @@ class Watch:
         except AutoscorerError as exc:
             if not may_pass(exc):
                 raise
+
+    def _listed(self) -> Iterator[EventView]:
+        """The events since the last one told; none where they cannot be had: they are news, not the end."""
+        try:
+            for event in list_events(self._connection, f"{self._path}/events", after=self._last):
+                if event.number > self._last:
+                    self._last, self._latest = event.number, event.name
+                    yield event
+        except AutoscorerError:
+            return
 
     def _job(self) -> JobView:
         where = f"{self._connection.url}{self._path}"
@@ -113,6 +124,18 @@ class Watch:
         return min(wait_s, left_s)
 
 
+def list_events(connection: Connection, path: str, *, after: int = 0) -> Iterator[EventView]:
+    """The events after number ``after`` that there are now. Raises AutoscorerError."""
+    while True:
+        page = connection.get(path, {"after": after})
+        for event in page.get("events") or ():
+            view = read_view(EventView, event, where=f"{connection.url}{path}")
+            yield view
+        if not isinstance(following := page.get("next"), int) or following <= after:
+            return
+        after = following
+
+
 def stream_events(
     connection: Connection, path: str, *, after: int = 0, silence_s: float = STREAM_SILENCE_S
 ) -> Generator[EventView | None]:
@@ -122,6 +145,8 @@ def stream_events(
     """
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": str(after)} if after else {})
     with connection.stream(path, headers=headers, silence_s=silence_s) as response:
+        if response.status_code == 204:  # it has ended, and nothing came after
+            return
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             raise NoStreamError
         try:

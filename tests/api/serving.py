@@ -58,17 +58,19 @@ def serve_site(root: Path, **environ: str) -> Site:
 
 
 @contextmanager
-def running(site: Site, patch: pytest.MonkeyPatch) -> Iterator[Running]:
+def running(site: Site, patch: pytest.MonkeyPatch, *, port: int = 0) -> Iterator[Running]:
     """`serve`, with the stub backend besides the others; ended with the block."""
     usual = runtime.make_executor
 
     def make_executor(backend: str, settings: Settings) -> Executor:
         return StubExecutor() if backend == "stub" else usual(backend, settings)
 
+    names = runtime.backend_names()
     patch.setattr("autoscorer.runtime.make_executor", make_executor)
+    patch.setattr("autoscorer.runtime.backend_names", lambda: sorted({*names, "stub"}))
     patch.setattr("autoscorer.api.beacon.FOLDER", site.root / "beacons")
     ready = threading.Event()
-    with Stops() as stops, serving.opened(site.settings, host="127.0.0.1", port=0) as opened:
+    with Stops() as stops, serving.opened(site.settings, host="127.0.0.1", port=port) as opened:
         found: list[str] = []
 
         def run() -> None:

@@ -112,7 +112,13 @@ class HttpServer:
         logger = logging.getLogger("uvicorn")
         logger.handlers, logger.propagate = [_ToServiceLog(logging.WARNING)], False
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, proxy_headers=False, ws="none"
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            lifespan="off",  # the application has none, and one that is cut off would be told as a fault
         )
         self._server: uvicorn.Server = uvicorn.Server(config)
         self._listener = listener

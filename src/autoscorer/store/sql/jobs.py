@@ -30,7 +30,7 @@ from autoscorer.store.records import (
     Submission,
     SubmitOutcome,
 )
-from autoscorer.store.sql.applying import change_job, event_insert
+from autoscorer.store.sql.applying import change_job, note_event
 from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import attempt_of, event_of, job_of, result_of, values_of
 from autoscorer.store.sql.tables import attempts, callbacks, events, is_one_of, jobs, pending, results
@@ -72,7 +72,7 @@ class SqlJobs:
         if seq is None:
             return None
         change = moves.submitted(job, seq=seq)
-        connection.execute(event_insert(change, now))
+        note_event(connection, change, now)
         return change
 
     def get(self, task_id: str) -> Job | None:

@@ -1,4 +1,4 @@
-"""What the service costs around a score: from submission to result, and how fast one worker drains a queue."""
+"""What the service costs around a score, submission to result, and how fast one worker drains a queue."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tests.api.sites import ApiSite, close_api_site, make_api_site
 SPEC = "/api/v1/jobs"
 
 
-def _refused(api: ApiSite, workspace: str, **who: str) -> Any:
+def _refused(api: ApiSite, workspace: str, **who: Any) -> Any:
     answer = api.ask("POST", "/submit", json={"workspace": workspace, "action": "score"}, **who)
     assert answer.status_code == 404, answer.text
     error = answer.json()["error"]
@@ -168,7 +168,7 @@ def test_how_a_job_is_scored_is_not_the_participants_choice(
 
 def test_anothers_submission_is_no_base(api: ApiSite) -> None:
     others = api.site.workspace(below=api.home / "submissions" / "bob")
-    asked = {"workspace": api.name(others), "spec": {}}
+    asked: dict[str, Any] = {"workspace": api.name(others), "spec": {}}
     answers = [
         api.ask("POST", SPEC, json={**asked, "workspace": name}, role="participant")
         for name in (asked["workspace"], asked["workspace"] + "x")

@@ -44,6 +44,8 @@ class SqlJobs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Made once: with its values in it, SQLAlchemy would work 0.3 ms on the statement at each submission.
+        self._insertion = database.insert(jobs).on_conflict_do_nothing().returning(jobs.c.seq)
 
     def submit(self, new: NewJob) -> Submission:
         for _ in range(_TRIES):
@@ -64,9 +66,8 @@ class SqlJobs:
         job = moves.new_job(new, task_id=str(uuid4()), now=now)
         values = values_of(job)
         del values["seq"]
-        statement = self._database.insert(jobs).values(values).on_conflict_do_nothing()
         try:
-            seq = connection.scalar(statement.returning(jobs.c.seq))
+            seq = connection.scalar(self._insertion, values)
         except IntegrityError as exc:
             raise no_organisation(new.organisation_id) from exc
         if seq is None:

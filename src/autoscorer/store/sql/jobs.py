@@ -34,7 +34,7 @@ from autoscorer.store.sql.applying import change_job, note_event
 from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import attempt_of, event_of, job_of, result_of, values_of
 from autoscorer.store.sql.tables import attempts, callbacks, events, is_one_of, jobs, pending, results
-from autoscorer.store.transitions import ACTIVE, FINAL, WAITING, JobState
+from autoscorer.store.transitions import ACTIVE, FINAL, MAY_RUN, WAITING, JobState
 
 _TRIES = 5
 
@@ -146,6 +146,12 @@ class SqlJobs:
             # What belongs to them goes with them: ON DELETE CASCADE.
             connection.execute(delete(jobs).where(jobs.c.seq.in_([job.seq for job in removed])))
             return removed
+
+    def pinned(self, scorers: Collection[str]) -> frozenset[str]:
+        # Asked seldom, so without an index that every submission would have to keep.
+        query = select(jobs.c.scorer).where(is_one_of(jobs.c.state, MAY_RUN), jobs.c.scorer.in_(scorers))
+        with self._database.reading() as connection:
+            return frozenset(connection.scalars(query.distinct()))
 
     def counts(self) -> Mapping[tuple[str, JobState], int]:
         # State by state: those that are queued, perhaps very many, are counted on their own index alone.

@@ -124,7 +124,7 @@ def _execute_until_judged(job: JobUnderWay) -> None:
 
 def _execute(job: JobUnderWay, attempt: Attempt) -> None:
     """Run the program, judge how it ended, and take its output."""
-    records.clear_inspect(job.claim)
+    records.begin_run(job.claim, job.context.holder.lease)
     with job.stage("prepare"):
         attempt_plan = plan(job.context, job.workspace, job.spec, attempt)
         _check_room(attempt.root, attempt_plan.limits)

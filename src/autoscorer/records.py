@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,8 @@ from autoscorer.workspace import Workspace
 
 NOT_RUN = {"isolation": "none: nothing was run", "image_digest": "none"}
 RUN_INFO, INSPECT = "run_info.json", "inspect.json"
+CONTAINER_LOG, LOG_OWNER = "container.log", "container.json"
+MAX_LOG_OWNER_BYTES = 4096
 MAX_RUN_INFO_BYTES = 2**20
 MAX_RESULT_BYTES = 2**26
 # What a later `score` says of the run whose output it scores; all else it finds out itself.
@@ -212,9 +215,24 @@ def read_run_info(workspace: Workspace) -> RunInfo | None:
         return None
 
 
-def clear_inspect(claim: Claim) -> None:
-    """Remove `logs/inspect.json`: it tells of an earlier run."""
-    claim.remove(claim.workspace.logs_dir / INSPECT)
+def begin_run(claim: Claim, lease: str) -> None:
+    """Remove what tells of an earlier run, and note under which ``lease`` this one writes its log.
+
+    In this order: a log beside which a lease stands was written under it, or under one that came later.
+    """
+    logs = claim.workspace.logs_dir
+    claim.remove(logs / INSPECT)
+    claim.remove(logs / CONTAINER_LOG)
+    claim.write_json(logs / LOG_OWNER, {"lease": lease})
+
+
+def log_owner(descriptor: int) -> str:
+    """The lease noted in the open file; empty for a run by hand, and for what we did not write."""
+    try:
+        noted = json.loads(os.pread(descriptor, MAX_LOG_OWNER_BYTES, 0))["lease"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return noted if isinstance(noted, str) else ""
 
 
 def write_inspect(

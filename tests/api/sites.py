@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,12 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from autoscorer import runtime
 from autoscorer.access.first import first_organisation
 from autoscorer.access.tokens import make_token
 from autoscorer.api.app import create_app
 from autoscorer.api.service import Service, make_service
 from autoscorer.queues.store_queue import StoreQueue
-from autoscorer.scorers.catalog import Catalog
 from autoscorer.store.records import Job, Role
 from autoscorer.store.sql_store import SqlStore
 from tests.worker.sites import Site, make_site
@@ -92,6 +93,7 @@ class ApiSite:
     ) -> Job:
         """A job in the store, of a new workspace unless one is given."""
         folder = folder or self.workspace(organisation=organisation)
+        fields = {"spec": json.loads((folder / "meta.json").read_text()), **fields}
         return self.site.submit(
             self.store,
             folder,
@@ -128,10 +130,14 @@ class ApiSite:
 
 def make_api_site(root: Path, *, url: str | None = None, **environ: str) -> ApiSite:
     """A new service in ``root``. Close it with `close_api_site`."""
+    scorers = root / "scorers"
+    scorers.mkdir(exist_ok=True)
+    environ = {"SCORERS_DIR": str(scorers), **environ}
     site = make_site(root, url, API_ALLOWED_HOSTS='["testserver", "localhost", "127.0.0.1"]', **environ)
     store = site.open_store()
     first_organisation(store)
-    service = make_service(site.settings, store=store, queue=StoreQueue(store), catalog=Catalog())
+    catalog = runtime.open_catalog(site.settings, isolate=True)
+    service = make_service(site.settings, store=store, queue=StoreQueue(store), catalog=catalog)
     intake = replace(service.intake, backends=(*service.intake.backends, "stub"))
     service = replace(service, intake=intake)
     app = create_app(service)
@@ -141,4 +147,6 @@ def make_api_site(root: Path, *, url: str | None = None, **environ: str) -> ApiS
 
 def close_api_site(api: ApiSite) -> None:
     api.client.close()
+    api.service.watches.close()
+    api.service.catalog.close()
     api.site.close()

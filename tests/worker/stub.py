@@ -14,6 +14,7 @@ from autoscorer.executor.base import (
     StopReason,
     StopSignal,
 )
+from autoscorer.utils.artifacts import create_fresh
 from autoscorer.utils.errors import AutoscorerError
 
 GOOD = "id,label\n1,cat\n2,dog\n"
@@ -35,6 +36,12 @@ class StubExecutor(Executor):
 
     def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
         on_event("execution_started", {"backend": self.name})
+        create_fresh(plan.logs_dir / "container.log").close()
+        self._print(plan, f"begun {plan.command[0]}\n")
+
+    def _print(self, plan: AttemptPlan, text: str) -> None:
+        with (plan.logs_dir / "container.log").open("a", encoding="utf-8") as log:
+            log.write(text)
 
     def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
         word = plan.command[0]
@@ -45,6 +52,7 @@ class StubExecutor(Executor):
         if word == "lost":
             raise AutoscorerError("CONTAINER_WAIT_FAILED", "the engine is gone")
         stopped = _waited(plan.spec_path.parent / "release", stop) if word == "wait" else stop()
+        self._print(plan, f"ended {stopped or 'by itself'}\n")
         if stopped is None and word != "exit":
             (plan.out_dir / "pred.csv").write_text(GOOD)
         return RunOutcome(

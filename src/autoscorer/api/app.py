@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -36,6 +38,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         middleware=_guards(service.settings),
+        lifespan=_lifespan,
     )
     app.state.service = service
     app.add_exception_handler(AutoscorerError, faults.on_our_error)
@@ -45,6 +48,12 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(router)
     _describe_security(app)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    await run_in_threadpool(app.state.service.watches.close)
 
 
 def routers() -> Iterator[APIRouter]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from autoscorer import runtime
+from autoscorer.api.streams import Streams
+from autoscorer.api.watches import Watches
 from autoscorer.intake.homes import Homes
 from autoscorer.intake.submitting import Intake
 from autoscorer.monitoring.scrape import Scrape
@@ -31,6 +33,8 @@ class Service:
     catalog: Catalog
     homes: Homes
     intake: Intake
+    streams: Streams = field(default_factory=Streams)
+    watches: Watches = field(default_factory=Watches)
     stopping: threading.Event = field(default_factory=threading.Event)
     faults: Callable[[], Sequence[str]] = list
     scrape: Scrape

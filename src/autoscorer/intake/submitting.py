@@ -85,7 +85,7 @@ class Intake:
         """A workspace made of the one that was named, with the specification that was given."""
         base = self.homes.base(asked.workspace, principal)
         source = Workspace(base.path)
-        with _kept_from(principal):
+        with kept_from(principal):
             base_spec = source.load_spec()
             shown = staging.input_dir(source, base_spec, shared_root=self.homes.root)
         spec = merged(base_spec, source.raw_spec(), given)
@@ -94,7 +94,7 @@ class Intake:
         resolve_limits(spec, self.settings)  # before anything is copied
         spec = at_home(spec, base_spec)
         below = self.homes.submissions(principal, organisation_id=base.organisation_id)
-        with _kept_from(principal):
+        with kept_from(principal):
             folder = make_workspace(
                 below, stored_spec(spec), shown=shown, reference=source.reference_dir, root=self.homes.root
             )
@@ -107,24 +107,23 @@ class Intake:
         limits = resolve_limits(spec, self.settings)
         self._check_workspace(Workspace(place.path), spec, asked)
         action = Action(asked.action)
-        with self._pinned(action, asked.scorer or spec.scorer) as scorer:
-            new = NewJob(
-                organisation_id=place.organisation_id,
-                job_id=spec.job_id,
-                action=action,
-                workspace=place.name,
-                spec=stored_spec(spec),
-                submitted_by=principal.subject,
-                params=asked.params,
-                backend=asked.backend or "auto",
-                scorer=scorer,
-                queue=queue_for(action, limits.gpus),
-                priority=asked.priority,
-                callback_url=asked.callback_url,
-                idempotency_key=key and own_key(principal, key),
-                request_sha256=key and request_sha256(asked),
-            )
-            return self._submitted(new, principal)
+        new = NewJob(
+            organisation_id=place.organisation_id,
+            job_id=spec.job_id,
+            action=action,
+            workspace=place.name,
+            spec=stored_spec(spec),
+            submitted_by=principal.subject,
+            params=asked.params,
+            backend=asked.backend or "auto",
+            scorer=None if action is Action.RUN else self._pin(asked.scorer or spec.scorer),
+            queue=queue_for(action, limits.gpus),
+            priority=asked.priority,
+            callback_url=asked.callback_url,
+            idempotency_key=key and own_key(principal, key),
+            request_sha256=key and request_sha256(asked),
+        )
+        return self._submitted(new, principal)
 
     def _check_workspace(self, workspace: Workspace, spec: JobSpec, asked: JobRequest) -> None:
         if faults := workspace.structure_faults():
@@ -136,14 +135,9 @@ class Intake:
             faults = [SpecFault("input/", found.message, "ALLOW_TRUTH_IN_INPUT: true") for found in exposed]
             raise spec_error(faults, cause="workspace")
 
-    @contextmanager
-    def _pinned(self, action: Action, scorer: str) -> Iterator[str | None]:
-        """What the job is pinned to: kept here until the store has the job, which keeps it from then on."""
-        if action is Action.RUN:
-            yield None
-            return
-        with self.catalog.held(scorer) as entry:
-            yield entry.card.pin
+    def _pin(self, scorer: str) -> str:
+        card = self.catalog.find(scorer).card
+        return f"{card.name}@{card.sha256}"
 
     def _submitted(self, new: NewJob, principal: Principal) -> Submission:
         try:
@@ -193,7 +187,7 @@ def own_key(principal: Principal, key: str) -> str:
 
 
 @contextmanager
-def _kept_from(principal: Principal) -> Iterator[None]:
+def kept_from(principal: Principal) -> Iterator[None]:
     """What is wrong with an organiser's workspace is not for participants to read."""
     try:
         yield

@@ -83,10 +83,6 @@ class Jobs(Protocol):
         """
         ...
 
-    def pinned(self, scorers: Collection[str]) -> frozenset[str]:
-        """Those of ``scorers`` (``name@sha256``) that a job names which has not ended, or can be retried."""
-        ...
-
     def counts(self) -> Mapping[tuple[str, JobState], int]:
         """How many jobs are in each (queue, active state)."""
         ...
@@ -178,6 +174,8 @@ class Callbacks(Protocol):
     def resend(self, callback_id: str) -> Callback | None:
         """Make it due now whatever its state; None if there is no such message."""
         ...
+
+    def get(self, callback_id: str) -> Callback | None: ...
 
     def list(
         self, *, organisation_id: str | None = None, state: CallbackState | None = None, limit: int = 100

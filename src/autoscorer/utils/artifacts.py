@@ -11,7 +11,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -61,6 +61,29 @@ def open_regular(path: Path, *, follow_links: bool) -> int:
         if exc.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "it is a link") from exc
         raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is a folder, a pipe or a device")
+    return descriptor
+
+
+def open_below(root: Path, parts: Sequence[str]) -> int:
+    """A descriptor of the regular file ``parts`` below ``root``, opened one step at a time, through no link.
+
+    ``root`` itself may be one. Raises OSError for anything else; never waits for a pipe.
+    """
+    if not parts or any(part in ("", ".", "..") or "/" in part or "\0" in part for part in parts):
+        raise FileNotFoundError(errno.ENOENT, "it is no path below")
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    folder = os.open(root, flags | os.O_DIRECTORY)
+    try:
+        for part in parts[:-1]:
+            below = os.open(part, flags | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        descriptor = os.open(parts[-1], flags | os.O_NOFOLLOW, dir_fd=folder)
+    finally:
+        os.close(folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is a folder, a pipe or a device")

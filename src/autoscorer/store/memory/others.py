@@ -76,6 +76,10 @@ class MemoryCallbacks:
             until = self._rooms.clock().plus(0)
             return self._set(callback, state=CallbackState.PENDING, finished_at=None, until=until)
 
+    def get(self, callback_id: str) -> Callback | None:
+        with self._rooms.lock:
+            return self._rooms.callbacks.get(callback_id)
+
     def list(
         self, *, organisation_id: str | None = None, state: CallbackState | None = None, limit: int = 100
     ) -> Sequence[Callback]:

@@ -69,6 +69,12 @@ class SqlCallbacks:
             row = connection.execute(again.returning(callbacks)).mappings().one_or_none()
         return callback_of(row) if row else None
 
+    def get(self, callback_id: str) -> Callback | None:
+        with self._database.reading() as connection:
+            query = select(callbacks).where(callbacks.c.callback_id == callback_id)
+            row = connection.execute(query).mappings().one_or_none()
+        return callback_of(row) if row else None
+
     def list(
         self, *, organisation_id: str | None = None, state: CallbackState | None = None, limit: int = 100
     ) -> Sequence[Callback]:

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from fastapi.routing import APIRoute
 from typer.main import get_command
 
 import autoscorer
+from autoscorer.api.answers import STATUS
+from autoscorer.api.app import routers
 from autoscorer.cli import app
 from autoscorer.commands import _frame
 from autoscorer.confine import properties
@@ -174,6 +177,28 @@ def _option_cells(parameter: Any) -> Sequence[str]:
     return [f"`{name}`", default, parameter.help or ""]
 
 
+def endpoints() -> str:
+    """Every address of the API, from its routes."""
+    routes = (route for router in routers() for route in router.routes)
+    rows = (
+        (f"`{method} {route.path}`", (route.endpoint.__doc__ or "").partition("\n\n")[0])
+        for route in routes
+        if isinstance(route, APIRoute)
+        for method in sorted(route.methods or ())
+    )
+    return table(("address", "what it does"), ((name, " ".join(text.split())) for name, text in rows))
+
+
+def statuses() -> str:
+    """Which HTTP status the codes have."""
+    codes: dict[int, list[str]] = {}
+    for name, status in STATUS.items():
+        code, _, cause = name.partition(".")
+        codes.setdefault(status, []).append(f"`{code}`" + (f" ({cause})" if cause else ""))
+    rows = ((status, ", ".join(sorted(codes[status]))) for status in sorted(codes))
+    return table(("status", "code (cause)"), rows)
+
+
 def exit_codes() -> str:
     """What `--help` says of them."""
     listed = str(app.info.epilog).removeprefix("Exit codes: ").rstrip(".").split(", ")
@@ -322,7 +347,9 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     **{f"{make.__name__.replace('_', '-')}-zh": partial(make, "zh") for make in _BY_LANGUAGE},
     "commands": commands,
     "contracts": contracts,
+    "endpoints": endpoints,
     "exit-codes": exit_codes,
+    "statuses": statuses,
     "tree": tree,
     "layers": layers,
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,27 @@ def open_catalog(settings: Settings | None = None, *, isolate: bool = False, war
 
     ``isolate``: all compute in a process apart. ``warm``: for whoever scores often.
     """
-    return opening.open_catalog(settings or Config().settings, isolate=isolate, warm=warm)
+    chosen = settings or Config().settings
+    return opening.open_catalog(
+        chosen, needed=lambda pins: _pinned_by_jobs(chosen, pins), isolate=isolate, warm=warm
+    )
+
+
+def _pinned_by_jobs(settings: Settings, pins: Collection[str]) -> Collection[str]:
+    """Those of ``pins`` that a job of the service needs; all, if it cannot be asked."""
+    from autoscorer.store import opening as store_opening
+
+    try:
+        store = store_opening.present_store(settings.database_url, settings.data_dir)
+        if store is None:
+            return ()
+        with closing(store):
+            return store.jobs.pinned(pins)
+    except AutoscorerError as exc:  # nothing is lost by keeping them until the next time
+        from autoscorer.utils.logger import log_event
+
+        log_event("WARNING", "old_scorers_stay", code=exc.code, reason=exc.message)
+        return pins
 
 
 def open_cache(settings: Settings, on_problem: Callable[[str], None]) -> ResultCache | None:
@@ -253,6 +273,7 @@ def maintenance_duties(settings: Settings, store: Store, queue: Queue) -> list[D
     from autoscorer.maintenance.reconcile import reconcile_duty
     from autoscorer.maintenance.release import release_duty
     from autoscorer.maintenance.retention.duty import retention_duty
+    from autoscorer.maintenance.retention.scorers import scorers_duty
     from autoscorer.queues.base import Tended
 
     leftovers = Leftovers(store, settings.data_dir, lambda: _executors_here(settings))
@@ -261,6 +282,7 @@ def maintenance_duties(settings: Settings, store: Store, queue: Queue) -> list[D
         leftovers_duty(leftovers),
         callbacks_duty(settings, store),
         retention_duty(settings, store),
+        scorers_duty(opening.open_library(settings, store.jobs.pinned)),
         *([release_duty(queue)] if isinstance(queue, Tended) else []),
     ]
 

@@ -59,8 +59,14 @@ def rabbitmq_server() -> Iterator[str]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        subprocess.run(["epmd", "-kill"], env=environ, capture_output=True, check=False)
+        until(lambda: _is_ended(environ), what="the port mapper ends")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_ended(environ: dict[str, str]) -> bool:
+    """Erlang's port mapper outlives us, and refuses to end until it has heard that its node is gone."""
+    asked = subprocess.run(["epmd", "-kill"], env=environ, capture_output=True, text=True, check=False)
+    return "Cannot connect" in asked.stdout + asked.stderr
 
 
 def _answers(port: int) -> bool:

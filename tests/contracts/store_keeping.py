@@ -229,6 +229,24 @@ class Keeping(StoreCase):
         assert len(store.jobs.remove_ended(before=clock().at)) == 1
         assert store.callbacks.list() == ()
 
+    def test_a_scorers_version_is_pinned_while_a_job_may_still_be_scored_with_it(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        pins = [f"mine@{number}" for number in range(6)]
+        for number, ending in enumerate(["succeed", "fail", "cancel", "running", "queued"]):
+            job = store.jobs.submit(new_job(acme, number, scorer=pins[number])).job
+            if ending == "running":
+                self.claimed(store)
+            elif ending != "queued":
+                self.end(store, lease_of(self.claimed(store)), ending, clock)
+        assert store.jobs.pinned(pins) == set(pins[1:5])
+        assert store.jobs.pinned(["mine", pins[4], "other@4"]) == {pins[4]}
+        assert store.jobs.pinned([]) == set()
+        store.jobs.cancel(job.task_id, by="ada")
+        clock.forward(60)
+        store.jobs.remove_ended(before=clock().at)
+        assert store.jobs.pinned(pins) == {pins[3]}
+
     def test_it_answers_and_tells_its_time(self, store: Store, clock: MovableClock) -> None:
         store.check()
         assert store.now() == clock()

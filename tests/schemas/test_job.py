@@ -146,9 +146,10 @@ def test_what_is_no_job_spec_at_all_is_said_so(content: bytes, word: str) -> Non
     assert word in faults_of(content)[0]["message"]
 
 
-def test_infinity_by_overflow_is_refused() -> None:
-    content = json.dumps(MINIMAL)[:-1] + ', "resources": {"cpu": 1e400}}'
-    assert faults_of(content.encode())[0]["field"] == "resources.cpu"
+@pytest.mark.parametrize("rest", ['"resources": {"cpu": 1e400}', '"scorer_params": {"beta": [-1e400]}'])
+def test_infinity_by_overflow_is_refused(rest: str) -> None:
+    content = json.dumps(MINIMAL)[:-1] + f", {rest}}}"
+    assert "1e400 is beyond every number" in faults_of(content.encode())[0]["message"]
 
 
 def test_a_byte_order_mark_is_fine() -> None:

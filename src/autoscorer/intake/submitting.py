@@ -107,23 +107,24 @@ class Intake:
         limits = resolve_limits(spec, self.settings)
         self._check_workspace(Workspace(place.path), spec, asked)
         action = Action(asked.action)
-        new = NewJob(
-            organisation_id=place.organisation_id,
-            job_id=spec.job_id,
-            action=action,
-            workspace=place.name,
-            spec=stored_spec(spec),
-            submitted_by=principal.subject,
-            params=asked.params,
-            backend=asked.backend or "auto",
-            scorer=None if action is Action.RUN else self._pin(asked.scorer or spec.scorer),
-            queue=queue_for(action, limits.gpus),
-            priority=asked.priority,
-            callback_url=asked.callback_url,
-            idempotency_key=key and own_key(principal, key),
-            request_sha256=key and request_sha256(asked),
-        )
-        return self._submitted(new, principal)
+        with self._pinned(action, asked.scorer or spec.scorer) as scorer:
+            new = NewJob(
+                organisation_id=place.organisation_id,
+                job_id=spec.job_id,
+                action=action,
+                workspace=place.name,
+                spec=stored_spec(spec),
+                submitted_by=principal.subject,
+                params=asked.params,
+                backend=asked.backend or "auto",
+                scorer=scorer,
+                queue=queue_for(action, limits.gpus),
+                priority=asked.priority,
+                callback_url=asked.callback_url,
+                idempotency_key=key and own_key(principal, key),
+                request_sha256=key and request_sha256(asked),
+            )
+            return self._submitted(new, principal)
 
     def _check_workspace(self, workspace: Workspace, spec: JobSpec, asked: JobRequest) -> None:
         if faults := workspace.structure_faults():
@@ -135,9 +136,14 @@ class Intake:
             faults = [SpecFault("input/", found.message, "ALLOW_TRUTH_IN_INPUT: true") for found in exposed]
             raise spec_error(faults, cause="workspace")
 
-    def _pin(self, scorer: str) -> str:
-        card = self.catalog.find(scorer).card
-        return f"{card.name}@{card.sha256}"
+    @contextmanager
+    def _pinned(self, action: Action, scorer: str) -> Iterator[str | None]:
+        """What the job is pinned to: kept here until the store has the job, which keeps it from then on."""
+        if action is Action.RUN:
+            yield None
+            return
+        with self.catalog.held(scorer) as entry:
+            yield entry.card.pin
 
     def _submitted(self, new: NewJob, principal: Principal) -> Submission:
         try:

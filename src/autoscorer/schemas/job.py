@@ -161,7 +161,7 @@ def told_fault(error: Any, models: Mapping[str, type[BaseModel]], *, whole: str)
         case "value_error":
             text = str(error["ctx"]["error"])
             return SpecFault(field, f"{_shown(given)}: {text}" if location else text)
-        case "model_type" | "dict_type":
+        case "model_type" | "model_attributes_type" | "dict_type":
             return SpecFault(field, f"must be a JSON object, not {_shown(given)}")
         case _:
             text = error["msg"].removeprefix("Input ").replace("'", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -12,12 +13,14 @@ MAX_DEPTH = 64
 def parse_strict(content: bytes) -> Any:
     """The value in ``content``.
 
-    Raises ValueError that says what is wrong: no JSON, not UTF-8 (UnicodeDecodeError), NaN or Infinity, a key
-    twice in one object, half of a surrogate pair, or nested more than `MAX_DEPTH` deep.
+    Raises ValueError that says what is wrong: no JSON, not UTF-8 (UnicodeDecodeError), NaN, Infinity or a
+    number as large, a key twice in one object, half of a surrogate pair, nested over `MAX_DEPTH` deep.
     """
     text = content.decode("utf-8-sig")
     try:
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+        value = json.loads(
+            text, parse_float=_finite, parse_constant=_no_constant, object_pairs_hook=_no_duplicates
+        )
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     except ValueError as exc:
@@ -49,6 +52,13 @@ def _below(value: Any) -> Iterator[Any]:
         yield from value.values()
     elif isinstance(value, list):
         yield from value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is beyond every number of 64 bits")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -9,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from autoscorer.schemas.scorer import Origin, ScorerCard
 from autoscorer.scorers.base import BaseScorer, Scorer
@@ -158,8 +159,14 @@ def card_of(
         aliases=aliases,
         **{key: getattr(scorer, key, None) for key in _DECLARED},
         **{key: getattr(scorer, key, getattr(BaseScorer, key)) for key in _FILES},
-        params_schema=model.model_json_schema() if model else None,
+        params_schema=_schema(model) if model else None,
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    # Takes 0.15 ms, which every submission would pay.
+    return model.model_json_schema()
 
 
 def faults_in(error: ValidationError) -> str:

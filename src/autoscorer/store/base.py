@@ -83,6 +83,10 @@ class Jobs(Protocol):
         """
         ...
 
+    def pinned(self, scorers: Collection[str]) -> frozenset[str]:
+        """Those of ``scorers`` (``name@sha256``) that a job names which has not ended, or can be retried."""
+        ...
+
     def counts(self) -> Mapping[tuple[str, JobState], int]:
         """How many jobs are in each (queue, active state)."""
         ...

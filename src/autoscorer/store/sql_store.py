@@ -57,7 +57,12 @@ class SqlStore:
 
 def open_file(path: Path) -> SqlStore:
     """The store in a SQLite file, made if it is not there; any path will do."""
-    return open_store(URL.create("sqlite", database=str(path)).render_as_string(hide_password=False))
+    return open_store(file_url(path))
+
+
+def file_url(path: Path) -> str:
+    """The URL of the store in a SQLite file."""
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 def open_store(url: str) -> SqlStore:

@@ -118,6 +118,9 @@ TRANSITIONS: Mapping[Move, tuple[frozenset[JobState], JobState]] = {
 }
 
 
+MAY_RUN = ACTIVE | TRANSITIONS[Move.RETRY][0]  # what is worked on, now or later, or may be once more
+
+
 def allows(state: JobState, move: Move) -> bool:
     """Whether ``move`` may happen to a job in ``state``."""
     return state in TRANSITIONS[move][0]

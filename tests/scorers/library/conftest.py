@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,26 @@ GROUP = "Scorers reloaded"
 Fault = Callable[..., Record]
 
 
+class Jobs:
+    """What jobs need, as the store would say it, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.pins: set[str] = set()
+        self.asked: list[set[str]] = []
+
+    def __call__(self, pins: Collection[str]) -> set[str]:
+        self.asked.append(set(pins))
+        return self.pins & set(pins)
+
+
 @pytest.fixture
-def library(tmp_path: Path) -> Library:
-    return Library(tmp_path / "data", check_here, reserved=lambda: RESERVED)
+def jobs() -> Jobs:
+    return Jobs()
+
+
+@pytest.fixture
+def library(tmp_path: Path, jobs: Jobs) -> Library:
+    return Library(tmp_path / "data", check_here, reserved=lambda: RESERVED, needed=jobs)
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from autoscorer.scorers.library import Library
 from autoscorer.scorers.library.names import KEPT_VERSIONS
 from autoscorer.utils.errors import AutoscorerError
-from tests.scorers.library.conftest import Fault, staged
+from tests.scorers.library.conftest import Fault, Jobs, staged
 from tests.scorers.library.sources import RESERVED, check_here, refusal, scorer_text, write
 
 pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
@@ -186,22 +188,82 @@ def test_old_versions_go_and_the_last_few_stay(library: Library, mine: Path, tmp
     assert library.find(f"mine@{hashes[0]}") is None
 
 
-def test_a_pinned_version_stays_until_it_is_unpinned(library: Library, mine: Path) -> None:
+def test_a_version_that_a_job_names_stays_until_none_does(library: Library, mine: Path, jobs: Jobs) -> None:
     card = library.load(mine).cards[0]
-    library.pin(card.pin, "job-1")
-    library.pin(card.pin, "job-2")
+    jobs.pins.add(card.pin)
     for number in range(2, KEPT_VERSIONS + 4):
         edit(mine, number)
         library.load(mine)
     assert version_of(library, card.pin) == "1"
-    library.unpin("job-1")
-    library.unpin("job-1")
     assert library.collect_garbage() == []
-    library.unpin("job-2")
+    jobs.pins.clear()
     assert library.collect_garbage() == [card.sha256]
     assert library.find(card.pin) is None
-    with pytest.raises(AutoscorerError, match="there is no mine@"):
-        library.pin(card.pin, "job-3")
+
+
+def test_jobs_are_asked_about_old_versions_only(library: Library, mine: Path, jobs: Jobs) -> None:
+    first = library.load(mine).cards[0]
+    for number in range(2, KEPT_VERSIONS + 1):
+        edit(mine, number)
+        library.load(mine)
+    library.collect_garbage()
+    assert jobs.asked == []
+    edit(mine, KEPT_VERSIONS + 1)
+    library.load(mine)
+    assert jobs.asked == [{first.pin}]
+
+
+def test_a_version_of_one_name_stays_though_its_content_is_kept_for_another_name_anyway(
+    library: Library, mine: Path, tmp_path: Path, jobs: Jobs
+) -> None:
+    both = write(tmp_path / "scorers" / "both.py", scorer_text() + scorer_text("other"))
+    pins = {card.name: card.pin for card in library.load(both).cards}
+    for number in range(2, KEPT_VERSIONS + 3):
+        edit(mine, number)
+        library.load(mine, replace=True)
+        jobs.pins.add(pins["mine"])
+    assert version_of(library, pins["mine"]) == "1"
+    assert version_of(library, pins["other"]) == "1"
+    jobs.pins.clear()
+    assert library.collect_garbage() == []
+    assert library.find(pins["mine"]) is None
+    assert version_of(library, pins["other"]) == "1"
+
+
+def test_whoever_does_not_know_which_jobs_there_are_removes_nothing(
+    library: Library, mine: Path, tmp_path: Path
+) -> None:
+    ignorant = Library(tmp_path / "data", check_here)
+    pin = ignorant.load(mine).cards[0].pin
+    for number in range(2, KEPT_VERSIONS + 4):
+        edit(mine, number)
+        ignorant.load(mine)
+    assert version_of(ignorant, pin) == "1"
+    assert len(library.collect_garbage()) == 3  # the control: who knows does
+
+
+def test_a_job_made_while_old_versions_are_looked_for_finds_its_own_or_the_new_one(
+    mine: Path, tmp_path: Path
+) -> None:
+    """Whoever wants the version while it is asked about waits, and finds it gone rather than half there."""
+    found: list[object] = []
+
+    def asked(_pins: Collection[str]) -> set[str]:
+        late.start()
+        return set()
+
+    def hold() -> None:
+        with library.held(pin) as entry:
+            found.append(entry)
+
+    library = Library(tmp_path / "data", check_here, needed=asked)
+    late = threading.Thread(target=hold)
+    pin = library.load(mine).cards[0].pin
+    for number in range(2, KEPT_VERSIONS + 2):
+        edit(mine, number)
+        library.load(mine)
+    late.join()
+    assert found == [None]
 
 
 def test_a_version_in_use_stays_until_its_score_ends(library: Library, mine: Path) -> None:
@@ -213,6 +275,7 @@ def test_a_version_in_use_stays_until_its_score_ends(library: Library, mine: Pat
             edit(mine, number)
             library.load(mine)
         assert entry.code.path.exists()
+        assert library.find(entry.card.pin) is not None  # a job that is being made may name it next
     assert entry.card.sha256 in library.collect_garbage()
     assert not entry.code.path.exists()
 

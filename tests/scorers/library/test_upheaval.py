@@ -36,7 +36,7 @@ def test_edits_while_scores_run_fail_no_score_and_each_result_names_its_bytes(
     with ExitStack() as stack:
         host = ChildHost(Config().settings)
         stack.callback(host.close)
-        library = Library(Config().settings.data_dir, host.describe)
+        library = Library(Config().settings.data_dir, host.describe, needed=lambda _pins: ())
         library.load(mine)
         values[hashlib.sha256(mine.read_bytes()).hexdigest()] = 0.5
         command = [sys.executable, "-m", "tests.scorers.library.scoring_loop", str(tmp_path)]

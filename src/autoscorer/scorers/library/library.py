@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoscorer.schemas.envelope import iso_now
 from autoscorer.schemas.scorer import ScorerCard
-from autoscorer.scorers.host import Code, Entry
+from autoscorer.scorers.host import Code
 from autoscorer.scorers.library.index import Failure, Index, Source, check_ours
 from autoscorer.scorers.library.lookup import Lookup
-from autoscorer.scorers.library.names import check_names, conflicts, forget_old, point, refuse
-from autoscorer.scorers.library.pins import Pins
+from autoscorer.scorers.library.names import check_names, conflicts, forget, old_versions, point, refuse
 from autoscorer.scorers.library.sources import Content, check_folder, read_source, source_path, unloadable
 from autoscorer.utils.errors import AutoscorerError, Blame
 
 Check = Callable[[Code, str], list[ScorerCard]]
+Needed = Callable[[Collection[str]], Collection[str]]
 _LONGEST_MODULE = 60
 
 
@@ -35,12 +35,18 @@ class Loaded:
     left: tuple[str, ...] = ()
 
 
+def all_of_them(pins: Collection[str]) -> Collection[str]:
+    """Every version is needed: for whoever does not know which jobs there are."""
+    return pins
+
+
 class Library(Lookup):
     """The stored scorers of one installation, shared by all its processes, and how they are loaded.
 
     ``check`` imports a copy apart and gives the cards of what it registers; ``reserved`` are the names
-    of scorers outside the store, each with a word on who has it. What lies in ``scorers_dir`` is loaded
-    only if nobody else can put files there.
+    of scorers outside the store, each with a word on who has it. ``needed`` is asked which of some old
+    versions (``name@sha256``) jobs may still come for. What lies in ``scorers_dir`` is loaded only if
+    nobody else can put files there.
     """
 
     def __init__(
@@ -49,11 +55,12 @@ class Library(Lookup):
         check: Check,
         *,
         reserved: Callable[[], Mapping[str, str]] = dict,
+        needed: Needed = all_of_them,
         scorers_dir: Path | None = None,
     ) -> None:
         super().__init__(data_dir)
         self._scorers_dir = scorers_dir
-        self._check, self._reserved, self._pins = check, reserved, Pins(self._root)
+        self._check, self._reserved, self._needed = check, reserved, needed
 
     def load(self, path: str | Path, *, replace: bool = False) -> Loaded:
         """Load the scorers of a file or a package folder.
@@ -99,24 +106,10 @@ class Library(Lookup):
             index.names[entry.card.name].current = None
         return entry.card
 
-    def pin(self, pin: str, holder: str) -> Entry:
-        """Keep the content ``name@sha256`` until `unpin` of ``holder``. Raises SCORER_NOT_FOUND."""
-        self._make_folders()
-        with self._index.locked():
-            entry = self.find(pin)
-            if entry is None:
-                raise AutoscorerError("SCORER_NOT_FOUND", f"there is no {pin} in the store", {"scorer": pin})
-            self._pins.put(holder, entry.card.name, entry.card.sha256)
-        return entry
-
-    def unpin(self, holder: str) -> None:
-        """``holder`` needs its content no longer. Safe to call twice."""
-        self._pins.remove(holder)
-
     def collect_garbage(self) -> list[str]:
-        """Remove contents that are old, unpinned and not in use; gives their hashes.
+        """Remove contents that are old, not needed and not in use; gives their hashes.
 
-        Every load does so; what is left to do comes from pins that went and scores that ended since.
+        Every load does so; what is left to do comes from jobs and scores that ended since.
         """
         self._make_folders()
         with self._index.locked() as index:
@@ -178,11 +171,22 @@ class Library(Lookup):
             return Loaded(cards=cards, replaced=taken, left=tuple(sorted(set(left) - names)))
 
     def _collect(self, index: Index) -> list[str]:
-        """Write the index without what nobody needs, then remove that. The store is locked."""
-        pinned = self._pins.contents()
-        forget_old(index, pinned)
-        self._index.write(index)
-        return self._shelf.sweep(index.contents() | pinned)
+        """Write the index without what nobody needs, then remove that. The store is locked.
+
+        Whoever is about to make a job that needs a version uses its content until the job is there: so
+        what is seized first, and asked about then, has all jobs that will ever need it.
+        """
+        old = old_versions(index)
+        kept = index.contents() - {sha256 for _, sha256 in old}
+        with self._shelf.seized(kept) as unused:
+            forget(index, self._unneeded([version for version in old if version[1] in unused]))
+            self._index.write(index)
+            return self._shelf.remove(unused - index.contents())
+
+    def _unneeded(self, versions: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        pins = {f"{name}@{sha256}": (name, sha256) for name, sha256 in versions}
+        needed = set(self._needed(list(pins))) if pins else set()
+        return [version for pin, version in pins.items() if pin not in needed]
 
     def _note(self, source: Path, error: AutoscorerError, content: Content | None) -> None:
         file, line = error.details.get("file"), error.details.get("line")  # perhaps the scorer's word

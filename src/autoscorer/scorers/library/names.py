@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from autoscorer.schemas.scorer import ScorerCard
@@ -62,11 +62,20 @@ def point(index: Index, cards: Sequence[ScorerCard], source: str, *, loaded_at: 
         )
 
 
-def forget_old(index: Index, pinned: frozenset[str]) -> None:
-    """Drop versions beyond the last few that no job needs, and sources that nothing is known of."""
-    for entry in index.names.values():
-        newest = {version.sha256 for version in entry.versions[:KEPT_VERSIONS]} | {entry.current}
-        entry.versions = [known for known in entry.versions if known.sha256 in newest | pinned]
+def old_versions(index: Index) -> list[tuple[str, str]]:
+    """Name and content of every version beyond the last few of its name, the one that serves left out."""
+    return [
+        (name, version.sha256)
+        for name, entry in index.names.items()
+        for version in entry.versions[KEPT_VERSIONS:]
+        if version.sha256 != entry.current
+    ]
+
+
+def forget(index: Index, versions: Collection[tuple[str, str]]) -> None:
+    """Drop these versions, and sources that nothing is known of."""
+    for name, entry in index.names.items():
+        entry.versions = [known for known in entry.versions if (name, known.sha256) not in versions]
     of_names = {entry.source for entry in index.names.values()}
     for source in list(index.sources):
         if source not in of_names and not Path(source).exists():

@@ -9,7 +9,7 @@ from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.host import Code
 from autoscorer.scorers.installed import installed_names
-from autoscorer.scorers.library.library import Library
+from autoscorer.scorers.library.library import Library, Needed, all_of_them
 from autoscorer.scorers.registry import load_builtin
 from autoscorer.utils.config import Settings
 
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 CHECK_TIME_LIMIT_S = 60  # to import a file and score its example; a scorer may take longer than that
 
 
-def open_library(settings: Settings) -> Library:
-    """The scorers loaded from files on this installation. Nothing is started or made before it is needed."""
+def open_library(settings: Settings, needed: Needed = all_of_them) -> Library:
+    """The scorers loaded from files on this installation. Nothing is started or made before it is needed.
+
+    ``needed`` knows which old versions jobs may come for.
+    """
 
     def check(code: Code, sha256: str) -> list[ScorerCard]:
         from autoscorer.scorers.child.host import ChildHost
@@ -32,10 +35,14 @@ def open_library(settings: Settings) -> Library:
         finally:
             host.close()
 
-    return Library(settings.data_dir, check, reserved=names_elsewhere, scorers_dir=settings.scorers_dir)
+    return Library(
+        settings.data_dir, check, reserved=names_elsewhere, needed=needed, scorers_dir=settings.scorers_dir
+    )
 
 
-def open_catalog(settings: Settings, *, isolate: bool = False, warm: bool = False) -> Catalog:
+def open_catalog(
+    settings: Settings, *, needed: Needed = all_of_them, isolate: bool = False, warm: bool = False
+) -> Catalog:
     """Every scorer of this installation; close it in the end.
 
     ``isolate``: all compute in a process apart. ``warm``: for whoever scores often.
@@ -46,7 +53,7 @@ def open_catalog(settings: Settings, *, isolate: bool = False, warm: bool = Fals
 
         return ChildHost(settings, warm=warm)
 
-    return Catalog(child, library=lambda: open_library(settings), isolate=isolate)
+    return Catalog(child, library=lambda: open_library(settings, needed), isolate=isolate)
 
 
 def names_elsewhere() -> dict[str, str]:

@@ -14,7 +14,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from autoscorer.schemas.scorer import ScorerCard
@@ -94,33 +94,31 @@ class Shelf:
         finally:
             os.close(descriptor)
 
-    def sweep(self, kept: set[str]) -> list[str]:
-        """Remove contents that are not ``kept`` and what dead loads have staged, but nothing in use.
+    @contextmanager
+    def seized(self, kept: set[str]) -> Iterator[set[str]]:
+        """All contents but ``kept`` that nobody uses: whoever wants to use one now waits for the end."""
+        with ExitStack() as stack:
+            others = [path for path in self._objects.iterdir() if path.name not in kept]
+            yield {path.name for path in others if stack.enter_context(_seized(path))}
 
-        The store must be locked. Gives the hashes of the contents removed.
+    def remove(self, contents: set[str]) -> list[str]:
+        """Remove contents that are seized, and what dead loads have staged; gives the hashes of the first.
+
+        The store must be locked.
         """
-        unwanted = [path for path in self._objects.iterdir() if path.name not in kept]
-        removed = [path.name for path in unwanted if self._remove_unused(path)]
+        for sha256 in contents:
+            self._remove(self._objects / sha256)
         for folder in self._staging.iterdir():
-            self._remove_unused(folder)
-        return removed
+            with _seized(folder) as is_unused:
+                if is_unused:
+                    self._remove(folder)
+        return sorted(contents)
 
-    def _remove_unused(self, folder: Path) -> bool:
-        try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False  # its load has just ended
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # First out of its place: half a content must never stand under a content's name.
-            doomed = self._staging / f"removed-{secrets.token_hex(8)}"
-            folder.rename(doomed)
-            remove_tree(doomed)
-        except (BlockingIOError, FileNotFoundError):
-            return False
-        finally:
-            os.close(descriptor)
-        return True
+    def _remove(self, folder: Path) -> None:
+        # First out of its place: half a content must never stand under a content's name.
+        doomed = self._staging / f"removed-{secrets.token_hex(8)}"
+        folder.rename(doomed)
+        remove_tree(doomed)
 
     def _is_whole(self, folder: Path, sha256: str) -> bool:
         try:
@@ -128,6 +126,28 @@ class Shelf:
             return path is not None and read_source(path).sha256 == sha256
         except (OSError, AutoscorerError):
             return False
+
+
+@contextmanager
+def _seized(folder: Path) -> Iterator[bool]:
+    """Whether nobody uses the folder; then nobody begins to before this ends."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False  # its load has just ended
+        return
+    try:
+        yield _is_locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _write(path: Path, data: bytes) -> None:

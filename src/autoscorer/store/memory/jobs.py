@@ -22,7 +22,7 @@ from autoscorer.store.records import (
     Submission,
     SubmitOutcome,
 )
-from autoscorer.store.transitions import ACTIVE, FINAL, WAITING, JobState
+from autoscorer.store.transitions import ACTIVE, FINAL, MAY_RUN, WAITING, JobState
 
 
 class MemoryJobs:
@@ -133,6 +133,11 @@ class MemoryJobs:
             for job in removed:
                 self._rooms.remove(job.task_id)
             return removed
+
+    def pinned(self, scorers: Collection[str]) -> frozenset[str]:
+        with self._rooms.lock:
+            named = {job.scorer for job in self._rooms.jobs.values() if job.state in MAY_RUN}
+        return frozenset(pin for pin in scorers if pin in named)
 
     def counts(self) -> Mapping[tuple[str, JobState], int]:
         with self._rooms.lock:

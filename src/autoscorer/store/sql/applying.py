@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import uuid4
 
-from sqlalchemy import Connection, Insert, insert, select, update
+from sqlalchemy import Connection, Insert, bindparam, insert, select, update
 
 from autoscorer.store.clock import Instant
 from autoscorer.store.moves import Change, receiver_of
@@ -16,13 +16,20 @@ from autoscorer.store.sql.tables import attempts, callbacks, events, jobs, resul
 from autoscorer.utils.errors import AutoscorerError
 
 Decide = Callable[[Job, Instant], Change | None]
+# Made once and executed with parameters: to put a statement together takes longer than to execute it.
+_ONE = select(jobs).where(jobs.c.task_id == bindparam("its_id"))
+_CHANGED = update(jobs).where(jobs.c.task_id == bindparam("its_id"), jobs.c.events == bindparam("its_number"))
+_ENDED = update(attempts).where(
+    attempts.c.task_id == bindparam("its_id"), attempts.c.number == bindparam("its_number")
+)
+_EVENT, _OPENED, _RESULT = insert(events), insert(attempts), insert(results)
 
 
-def change_job(database: Database, task_id: str, decide: Decide) -> tuple[Job, bool]:
-    """The job after what ``decide`` said, and whether that was anything. Raises NOT_FOUND."""
-    with database.writing() as connection:
-        row = connection.execute(database.locked(select(jobs).where(jobs.c.task_id == task_id))).mappings()
-        found = row.one_or_none()
+def change_job(database: Database, task_id: str, decide: Decide, *, light: bool = False) -> tuple[Job, bool]:
+    """The job after what ``decide`` said, and whether that was anything; ``light`` as `Database.writing` has
+    it. Raises NOT_FOUND."""
+    with database.writing(light=light) as connection:
+        found = connection.execute(database.locked(_ONE), {"its_id": task_id}).mappings().one_or_none()
         if found is None:
             raise no_such_job(task_id)
         before, now = job_of(found), database.now(connection)
@@ -36,34 +43,34 @@ def change_job(database: Database, task_id: str, decide: Decide) -> tuple[Job, b
 
 def apply(connection: Connection, before: Job, change: Change, now: Instant) -> None:
     """Write a change down. Each counts ``events`` up: that number tells whether another came first."""
-    changed = update(jobs).where(jobs.c.task_id == before.task_id, jobs.c.events == before.events)
-    if connection.execute(changed.values(changed_values(before, change.job))).rowcount != 1:
+    its = {"its_id": before.task_id, "its_number": before.events}
+    if connection.execute(_CHANGED, changed_values(before, change.job) | its).rowcount != 1:
         raise AutoscorerError("STORE_UNAVAILABLE", f"Job {before.task_id} changed meanwhile.")
-    connection.execute(event_insert(change, now))
+    note_event(connection, change, now)
     if change.opened is not None:
-        connection.execute(insert(attempts).values(values_of(change.opened)))
+        connection.execute(_OPENED, values_of(change.opened))
     if change.ended is not None:
-        ended = update(attempts).where(
-            attempts.c.task_id == before.task_id, attempts.c.number == before.attempt
-        )
-        connection.execute(ended.values(ended_at=now.at, end=change.ended.end, error=change.ended.error))
+        its = {"its_id": before.task_id, "its_number": before.attempt}
+        ended = {"ended_at": now.at, "end": change.ended.end, "error": change.ended.error}
+        connection.execute(_ENDED, ended | its)
     if change.result is not None:
         result = {"task_id": before.task_id, "attempt": before.attempt, "body": change.result}
-        connection.execute(insert(results).values(**result, published_at=now.at))
+        connection.execute(_RESULT, result | {"published_at": now.at})
     if change.calls_back:
         connection.execute(_callback_insert(change.job, now))
 
 
-def event_insert(change: Change, now: Instant) -> Insert:
+def note_event(connection: Connection, change: Change, now: Instant) -> None:
     job = change.job
-    return insert(events).values(
-        task_id=job.task_id,
-        number=job.events,
-        at=now.at,
-        attempt=job.attempt,
-        name=change.event,
-        facts=change.facts,
-    )
+    event = {
+        "task_id": job.task_id,
+        "number": job.events,
+        "at": now.at,
+        "attempt": job.attempt,
+        "name": change.event,
+        "facts": change.facts,
+    }
+    connection.execute(_EVENT, event)
 
 
 def no_such_job(task_id: str) -> AutoscorerError:

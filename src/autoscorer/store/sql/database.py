@@ -42,7 +42,8 @@ class Database:
         self.is_server = parsed.get_backend_name() == "postgresql"
         self._clock = clock or (None if self.is_server else kernel_clock)
         self.engine = _server_engine(parsed) if self.is_server else _file_engine(parsed)
-        self._writing = self.engine.execution_options(autoscorer_writes=True)
+        self._writing = self.engine.execution_options(autoscorer_writes="FULL")
+        self._writing_lightly = self.engine.execution_options(autoscorer_writes="NORMAL")
         # SQLite has one writer at a time, and whoever finds it busy sleeps up to 0.1 s and asks again.
         # Among the threads of a process a lock hands over at once.
         self._turn: AbstractContextManager[Any] = nullcontext() if self.is_server else threading.Lock()
@@ -54,15 +55,21 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A transaction: all of it or nothing. Raises STORE_UNAVAILABLE, or IntegrityError as it is."""
-        with self._turn, _translated(), self._writing.begin() as connection:
+    def writing(self, *, light: bool = False) -> Iterator[Connection]:
+        """A transaction: all of it or nothing. Raises STORE_UNAVAILABLE, or IntegrityError as it is.
+
+        A ``light`` one is not waited for until it is on the disk: a power cut may take the latest of them.
+        """
+        engine = self._writing_lightly if light else self._writing
+        with self._turn, _translated(), engine.begin() as connection:
+            if light and self.is_server:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
             yield connection
 
     @contextmanager
-    def alone(self, errand: str) -> Iterator[Connection]:
+    def alone(self, errand: str, *, light: bool = False) -> Iterator[Connection]:
         """A transaction during which no other process is on the same errand."""
-        with self.writing() as connection:
+        with self.writing(light=light) as connection:
             if self.is_server:  # SQLite has but one writer anyway
                 connection.execute(
                     text("SELECT pg_advisory_xact_lock(hashtext(:errand))"),
@@ -154,8 +161,10 @@ def _prepare_file(connection: Any, _record: Any) -> None:
 
 def _begin(connection: Connection) -> None:
     # A reader that turns writer may be refused at once, whatever the time-out; so say it beforehand.
-    writes = connection.get_execution_options().get("autoscorer_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    synchronous = connection.get_execution_options().get("autoscorer_writes")
+    if synchronous:  # FULL syncs the log at each commit, NORMAL leaves that to the next FULL one
+        connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if synchronous else "BEGIN")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ class SqlDuties:
         self._database = database
 
     def take(self, duty: str, *, holder: str, lease_s: float = LEASE_S) -> bool:
-        with self._database.writing() as connection:
+        with self._database.writing(light=True) as connection:
             connection.execute(self._database.insert(duties).values(duty=duty).on_conflict_do_nothing())
             now = self._database.now(connection)
             free = or_(
@@ -31,6 +31,6 @@ class SqlDuties:
             return bool(connection.execute(taken.values(values)).rowcount)
 
     def leave(self, duty: str, *, holder: str) -> None:
-        with self._database.writing() as connection:
+        with self._database.writing(light=True) as connection:
             left = update(duties).where(duties.c.duty == duty, duties.c.holder == holder)
             connection.execute(left.values(holder=None, **until_values(None)))

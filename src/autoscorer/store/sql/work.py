@@ -40,6 +40,7 @@ class SqlWork:
             at_most,
             lambda job, now: moves.release(job, now=now, lost_after_s=lost_after_s),
             counted=_RELEASED,
+            light=True,  # forgotten, it is a message that comes for a queued job
         )
 
     def prolong(self, *, queue: str, messages: int, lost_after_s: float) -> int:
@@ -49,7 +50,7 @@ class SqlWork:
             released = connection.scalar(counted) or 0
         if not 0 < released <= messages:
             return released
-        with self._database.alone("claim") as connection:
+        with self._database.alone("claim", light=True) as connection:
             released = connection.scalar(counted) or 0
             if released <= messages:
                 until = until_values(self._database.now(connection).plus(lost_after_s))
@@ -63,12 +64,13 @@ class SqlWork:
         decide: Callable[[Job, Instant], Change | None],
         *,
         counted: frozenset[JobState] = frozenset(),
+        light: bool = False,
     ) -> list[Job]:
         """Up to ``at_most`` jobs, less those of ``queues`` that are in a ``counted`` state already."""
         taken: list[Change] = []
         if not queues or not self._anything_waits(queues):
             return []
-        with self._database.alone("claim") as connection:
+        with self._database.alone("claim", light=light) as connection:
             now = self._database.now(connection)
             # A cancel may hold the row: whoever asks next finds it gone or free.
             query = self._database.locked(next_waiting(tuple(queues)), of=jobs, skip=True)
@@ -103,7 +105,7 @@ class SqlWork:
         return job if claimed else None
 
     def beat(self, lease: Lease, *, lease_s: float = LEASE_S) -> Hold:
-        with self._database.writing() as connection:
+        with self._database.writing(light=True) as connection:
             until = until_values(self._database.now(connection).plus(lease_s))
             extended = update(jobs).where(*_held(lease)).values(until).returning(jobs.c.state)
             return _hold(connection.scalar(extended))
@@ -113,9 +115,12 @@ class SqlWork:
             return _hold(connection.scalar(select(jobs.c.state).where(*_held(lease))))
 
     def note(self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None) -> Job:
-        return self._change(
-            lease, lambda job, _now: moves.note(job, lease, event=event, facts=facts, stage=stage)
-        )
+        return change_job(
+            self._database,
+            lease.task_id,
+            lambda job, _now: moves.note(job, lease, event=event, facts=facts, stage=stage),
+            light=True,
+        )[0]
 
     def succeed(self, lease: Lease, *, result: JsonObject) -> Job:
         return self._change(lease, lambda job, now: moves.succeed(job, lease, result=result, now=now))

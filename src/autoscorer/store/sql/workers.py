@@ -21,7 +21,7 @@ class SqlWorkers:
         self._database = database
 
     def report(self, presence: Presence, *, lease_s: float = LEASE_S) -> None:
-        with self._database.writing() as connection:
+        with self._database.writing(light=True) as connection:
             now = self._database.now(connection)
             connection.execute(delete(workers).where(_passed(now)))
             values = {**values_of(presence), **until_values(now.plus(lease_s)), "seen_at": now.at}
@@ -29,7 +29,7 @@ class SqlWorkers:
             connection.execute(told.on_conflict_do_update(index_elements=["worker_id"], set_=values))
 
     def leave(self, worker_id: str) -> None:
-        with self._database.writing() as connection:
+        with self._database.writing(light=True) as connection:
             connection.execute(delete(workers).where(workers.c.worker_id == worker_id))
 
     def present(self) -> Sequence[Presence]:

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoscorer.api.guards import host_name
+from autoscorer.api.rates import Rates
+from tests.api.sites import ApiSite, close_api_site, make_api_site
+
+SUBMIT = {"workspace": "w", "action": "score"}
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("a:8000", "a"), ("A", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("a:b", "a:b"), ("", "")],
+)
+def test_a_hosts_name_has_no_port(host: str, name: str) -> None:
+    assert host_name(host) == name
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "testserver"}, 200),
+        ({"Host": "localhost:8000"}, 200),
+        ({"Host": "rebound.example"}, 403),
+        ({"Host": "localhost.rebound.example"}, 403),
+        ({"Host": "localhost", "Origin": "http://localhost"}, 200),
+        ({"Host": "localhost", "Origin": "http://evil.example"}, 403),
+        ({"Host": "localhost", "Origin": "null"}, 403),
+    ],
+)
+def test_other_names_and_pages_are_refused(api: ApiSite, headers: dict[str, str], status: int) -> None:
+    answer = api.ask("GET", "/api/v1/jobs", headers=headers)
+    assert answer.status_code == status
+    assert status == 200 or answer.json()["error"]["details"]["cause"] == "host"
+
+
+def test_an_allowed_page_may_call_and_its_browser_hears_so(tmp_path: Path) -> None:
+    api = make_api_site(tmp_path, API_ALLOWED_ORIGINS='["https://ui.example"]')
+    origin = {"Origin": "https://ui.example"}
+    answer = api.ask("GET", "/api/v1/jobs", headers=origin)
+    assert answer.headers["access-control-allow-origin"] == "https://ui.example"
+    asks = {
+        **origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    assert api.client.options("/submit", headers=asks).status_code == 200
+    assert (
+        api.client.options("/submit", headers={**asks, "Origin": "https://evil.example"}).status_code == 403
+    )
+    close_api_site(api)
+
+
+def _chunks(size: int) -> Iterator[bytes]:
+    for _ in range(size // 1024):
+        yield b" " * 1024
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_over_the_limit_is_refused_announced_or_not(tmp_path: Path, announced: bool) -> None:
+    api = make_api_site(tmp_path, API_MAX_BODY="64Ki")
+    headers = {"Content-Type": "application/json"}
+    for size, code in ((32 * 1024, "BAD_REQUEST"), (128 * 1024, "TOO_LARGE")):
+        content: Any = b" " * size if announced else _chunks(size)
+        answer = api.ask("POST", "/submit", headers=headers, content=content)
+        assert answer.json()["error"]["code"] == code, size
+        assert answer.status_code == {"BAD_REQUEST": 400, "TOO_LARGE": 413}[code]
+    close_api_site(api)
+
+
+def test_a_token_that_asks_too_often_is_told_when_to_ask_again(tmp_path: Path) -> None:
+    api = make_api_site(tmp_path, RATE_LIMIT="3")
+    statuses = [api.ask("GET", "/api/v1/jobs").status_code for _ in range(3)]
+    refused = api.ask("GET", "/api/v1/jobs")
+    assert (statuses, refused.status_code) == ([200] * 3, 429)
+    assert 1 <= int(refused.headers["retry-after"]) <= 20
+    assert api.ask("GET", "/api/v1/jobs", subject="bob").status_code == 200
+    assert api.client.get("/healthz").status_code == 200
+    close_api_site(api)
+
+
+def test_a_rate_refills_evenly() -> None:
+    now = [0.0]
+    rates = Rates(60, elapsed=lambda: now[0])
+    assert [rates.wait_s("a") for _ in range(60)] == [0.0] * 60
+    assert rates.wait_s("a") == pytest.approx(1.0)
+    now[0] += 1.0
+    assert rates.wait_s("a") == 0.0
+    assert rates.wait_s("a") == pytest.approx(1.0)
+    now[0] += 3600
+    assert [rates.wait_s("a") for _ in range(60)] == [0.0] * 60
+    assert rates.wait_s("a") > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "is_kept"), [("abc-1.2_3", True), ("a b", False), ("x" * 65, False), ("<b>", False)]
+)
+def test_a_request_keeps_its_id_if_it_is_a_plain_one(api: ApiSite, given: str, is_kept: bool) -> None:
+    answer = api.client.get("/healthz", headers={"X-Request-Id": given})
+    shown = answer.headers["x-request-id"]
+    assert (shown == given) is is_kept
+    assert answer.json()["meta"]["request_id"] == shown
+
+
+def test_every_answer_has_the_security_headers(api: ApiSite) -> None:
+    for path in ("/healthz", "/nowhere", "/api/v1/jobs"):
+        headers = api.client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in headers["content-security-policy"]

@@ -73,6 +73,30 @@ def test_a_card_is_asked_for_once_while_the_code_is_the_same(tmp_path: Path, ins
     assert first.card.sha256 != second.card.sha256
 
 
+@pytest.mark.parametrize("size", [10, 3 * 2**20], ids=["small", "large"])
+@pytest.mark.parametrize("name", ["kernels.cpython-311-x86_64-linux-gnu.so", "data/weights.npz"])
+def test_a_file_of_the_package_that_is_no_python_is_part_of_its_content(
+    tmp_path: Path, install: Install, name: str, size: int
+) -> None:
+    folder = install(scorer_text()).parent
+    write(folder / name, "a" * size)
+    found = [InstalledScorers(tmp_path / "cards", Asked("mine")).find("mine") for _ in range(2)]
+    write(folder / name, "b" * size)
+    found.append(InstalledScorers(tmp_path / "cards", Asked("mine")).find("mine"))
+    first, same, changed = [entry.card.sha256 for entry in found if entry is not None]
+    assert first == same != changed
+
+
+def test_a_cache_that_python_wrote_is_not(tmp_path: Path, install: Install) -> None:
+    folder = install(scorer_text()).parent
+    before = InstalledScorers(tmp_path / "cards", Asked("mine")).find("mine")
+    write(folder / "__pycache__" / "scorers.cpython-311.pyc", "compiled")
+    after = InstalledScorers(tmp_path / "cards", Asked("mine")).find("mine")
+    assert before is not None
+    assert after is not None
+    assert before.card.sha256 == after.card.sha256
+
+
 def test_a_damaged_card_is_asked_for_again(tmp_path: Path, install: Install) -> None:
     install(scorer_text())
     asked = Asked("mine")

@@ -9,6 +9,7 @@ its card is kept by the hash of the package's code until that changes.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "autoscorer.scorers"
+LARGE_BYTES = 2**20
 Describe = Callable[[Code, str], list[ScorerCard]]
 
 
@@ -104,8 +106,29 @@ def _package(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "without a name"
 
 
+def _files_below(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _sha256_of(path: Path) -> str:
+    """Each file is read at every look, but one of many bytes only when its state has changed."""
+    status = path.stat()
+    if path.suffix == ".py" or status.st_size < LARGE_BYTES:
+        return sha256_of(path)
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return _large_sha256(path, state)
+
+
+@functools.lru_cache(maxsize=1024)
+def _large_sha256(path: Path, _state: tuple[int, ...]) -> str:
+    return sha256_of(path)
+
+
 def _code_sha256(point: EntryPoint) -> str:
-    """Of the package's Python files and its version, found without importing any of it."""
+    """Of all the package's files but caches and its version, found without importing any of it.
+
+    A shared object and a table of weights are as much of a metric as its Python files.
+    """
     import importlib.util
 
     top = point.module.partition(".")[0]
@@ -115,7 +138,7 @@ def _code_sha256(point: EntryPoint) -> str:
         raise AutoscorerError("SCORER_NOT_FOUND", told, {"scorer": point.name}, cause="unloadable")
     hashes = {"": _package(point)}
     for folder in map(Path, spec.submodule_search_locations or ()):
-        hashes |= {path.relative_to(folder).as_posix(): sha256_of(path) for path in folder.rglob("*.py")}
+        hashes |= {path.relative_to(folder).as_posix(): _sha256_of(path) for path in _files_below(folder)}
     if spec.origin and not spec.submodule_search_locations:
         hashes[Path(spec.origin).name] = sha256_of(Path(spec.origin))
     return hashlib.sha256(canonical_json(hashes).encode()).hexdigest()

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from autoscorer.confine.seccomp import DENIED, FILTERED, MACHINES, filter_program
+from autoscorer.confine.seccomp import DENIED, FILTERED, MACHINES, UNCOUNTED, filter_program
 
 ALLOW = 0x7FFF0000
 X86, ARM = MACHINES["x86_64"], MACHINES["aarch64"]
@@ -52,6 +52,16 @@ def test_every_denied_call_is_refused_on_both_machines(name: str) -> None:
             assert run_filter(code, arch=machine.audit_arch, number=number) == refused(errno.EPERM)
 
 
+@pytest.mark.parametrize("name", sorted(UNCOUNTED))
+def test_memory_that_only_a_cgroup_would_count_is_refused_where_there_is_none(name: str) -> None:
+    for machine in (X86, ARM):
+        number = UNCOUNTED[name][machine.column]
+        assert number is not None
+        for is_counted, expected in ((True, ALLOW), (False, refused(errno.EPERM))):
+            code = filter_program(machine, is_memory_counted=is_counted)
+            assert run_filter(code, arch=machine.audit_arch, number=number) == expected
+
+
 @pytest.mark.parametrize(
     ("number", "arguments", "expected"),
     [
@@ -87,7 +97,7 @@ def test_the_numbers_are_libseccomps() -> None:
         library = ctypes.CDLL("libseccomp.so.2")
     except OSError:
         pytest.skip("libseccomp is not installed")
-    for name, numbers in {**DENIED, **FILTERED}.items():
+    for name, numbers in {**DENIED, **FILTERED, **UNCOUNTED}.items():
         for machine in (X86, ARM):
             known = library.seccomp_syscall_resolve_name_arch(machine.audit_arch, name.encode())
             assert numbers[machine.column] == (known if known >= 0 else None), name

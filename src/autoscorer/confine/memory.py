@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import psutil
 
@@ -15,10 +16,14 @@ CALM = 4  # polling may take a fifth of the time
 class MemoryMeter:
     """Peak memory of the tree below ``root_pid``, and whether it is over a cap that nothing else holds."""
 
-    def __init__(self, root_pid: int, group: Cgroup, *, cap_bytes: int | None) -> None:
+    def __init__(
+        self, root_pid: int, group: Cgroup, *, cap_bytes: int | None, beside: Callable[[], int] = lambda: 0
+    ) -> None:
+        """``beside`` tells what files in memory take; what is mapped of them counts twice where polled."""
         self._root_pid = root_pid
         self._group = group
         self._polled_cap_bytes = None if "memory" in group.enforced else cap_bytes
+        self._beside = beside
         self._next_at = 0.0
         self._family: list[psutil.Process] = []
         self.peak_bytes: int | None = None
@@ -40,10 +45,11 @@ class MemoryMeter:
     def _poll(self) -> tuple[int, bool]:
         """Resident sizes count a shared page once for every process, so only the shares decide."""
         self._family = _family(self._root_pid)
-        in_use = sum(_resident_bytes(process) for process in self._family)
+        beside = self._beside()
+        in_use = beside + sum(_resident_bytes(process) for process in self._family)
         if self._polled_cap_bytes is None or in_use <= self._polled_cap_bytes:
             return in_use, False
-        in_use = sum(_share_bytes(process) for process in self._family)
+        in_use = beside + sum(_share_bytes(process) for process in self._family)
         return in_use, in_use > self._polled_cap_bytes
 
     def kill_known(self) -> None:

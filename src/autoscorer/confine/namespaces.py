@@ -99,6 +99,6 @@ def filter_calls(program: bytes) -> None:
     libc_call("prctl", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_program), 0, 0)
 
 
-def hide_memory() -> None:
-    """Nobody of our user may look into this process or write to it."""
-    libc_call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
+def hide_memory(*, hidden: bool = True) -> None:
+    """Nobody of our user may look into this process or write to it, nor into what it forks; or may again."""
+    libc_call("prctl", _PR_SET_DUMPABLE, int(not hidden), 0, 0, 0)

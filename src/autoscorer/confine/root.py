@@ -1,32 +1,34 @@
 """A root file system made for one process, in a mount namespace of its own.
 
-What bubblewrap does for a program, for a process that is forked: `Root` says what is to be seen, `begin`
-asks whether this machine allows it, `enter` mounts it and moves in. All of it is read-only but what is
-named as writable.
+What bubblewrap does for a program, for a process that is forked, and in two parts. `begin`, `hold`,
+`cover`, `lay_out` move into a root in which the system is seen, which is the same for all and may be done
+beforehand; `complete`, `leave_machine`, `close_up` add what is shown to this one process and take this
+machine's own root away. All of it is read-only but what is named as writable.
 """
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import os
-import stat
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from autoscorer.confine import mounts
 from autoscorer.confine.bubblewrap import PROC_MASKED, PROC_READ_ONLY, Host
-from autoscorer.confine.namespaces import MOUNTS, attempt, libc_call, unshare
+from autoscorer.confine.mounts import NODEV_ATTR, NOEXEC_ATTR, NOSUID_ATTR, RDONLY_ATTR
+from autoscorer.confine.namespaces import MOUNTS, attempt, unshare
 
 TMP, SHM = "/tmp", "/dev/shm"  # noqa: S108 - each in a root of its own
 BASE = TMP  # where the new root is made, in a mount namespace of our own
+MACHINE = "/.machine"  # where this machine's own root is, between the two steps
 NEW_ROOT_OPTIONS = "mode=0755,size=4m"
+FIRST_TMP_OPTIONS = "mode=1777,size=1m"
+LEAVING_BUDGET_S = 15.0
 SHM_BYTES = 64 * 2**20
 DEVICES = ("null", "zero", "full", "random", "urandom")
-_BIND, _RECURSIVE, _PRIVATE, _NOSUID, _NODEV, _NOEXEC = 0x1000, 0x4000, 0x40000, 2, 4, 8
-_DETACH = 2
-# linux/mount.h, mount_setattr: the same number on every machine but alpha
-_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
-_ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC = 1, 2, 4, 8
+DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,120 +41,183 @@ class Shown:
 
     source: str
     target: str
-    writable: bool = False
     identity: tuple[int, int] | None = None
     copy_of: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Root:
-    """What is to be seen. ``links`` are symbolic links by path; ``hidden`` folders are shown empty."""
+class System:
+    """What every process sees. ``links`` are symbolic links by path."""
 
     shown: Sequence[Shown]
-    links: Mapping[str, str] = field(default_factory=dict)
-    folders: Sequence[str] = ()
+    links: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """What one process sees besides. ``writable`` are folders for files of its own, `TMP` among them, with
+    their options as tmpfs; ``hidden`` folders are shown empty."""
+
+    shown: Sequence[Shown]
+    writable: Mapping[str, str]
     hidden: Sequence[str] = ()
-    tmp_bytes: int = 2**20
-    directory: str = "/"
+    folders: Sequence[str] = ()
 
 
-def system_root(host: Host, packages: Sequence[str]) -> tuple[tuple[Shown, ...], Mapping[str, str]]:
-    """What every process sees: /usr, the interpreter, ``packages``; as (shown, links)."""
+def system_of(host: Host, packages: Sequence[str]) -> System:
+    """/usr, the interpreter, ``packages``."""
     trees = ["/usr", *(path for path, link in host.root_links.items() if link is None)]
     for tree in [*map(str, host.interpreter.trees), *packages]:
         if not any(Path(tree).is_relative_to(other) for other in trees) and Path(tree).exists():
             trees.append(tree)
-    shown = tuple(Shown(source=path, target=path) for path in (*trees, *host.etc))
-    return shown, {path: link for path, link in host.root_links.items() if link is not None}
+    return System(
+        shown=tuple(Shown(source=path, target=path) for path in (*trees, *host.etc)),
+        links={path: link for path, link in host.root_links.items() if link is not None},
+    )
 
 
 def begin() -> None:
-    """A mount namespace of our own. Raises OSError where this machine does not let us make a root."""
+    """A mount namespace of our own. Raises OSError where this machine does not let us."""
     unshare(MOUNTS)
-    _mount(None, "/", None, _RECURSIVE | _PRIVATE)
-    _mount("tmpfs", BASE, "tmpfs", _NOSUID | _NODEV, NEW_ROOT_OPTIONS)
+    mounts.mount(None, "/", None, mounts.RECURSIVE | mounts.PRIVATE)
+
+
+def hold(system: System) -> dict[str, int]:
+    """Descriptors of what is to be seen and of the devices, by target: before anything is covered."""
+    held = {each.target: _held(each, machine="") for each in system.shown}
+    devices = {f"/dev/{name}": os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC) for name in DEVICES}
+    return {target: descriptor for target, descriptor in held.items() if descriptor is not None} | devices
+
+
+def cover() -> None:
+    """Where the new root will be. Raises OSError where this machine does not let us make one."""
+    mounts.mount_tmpfs(BASE, NEW_ROOT_OPTIONS)
     try:
-        _set(BASE, _ATTR_RDONLY, recursive=True)  # Linux before 5.12 cannot
-    finally:
-        libc_call("umount2", BASE.encode(), _DETACH)
+        mounts.set_attributes(BASE, RDONLY_ATTR, recursive=True)  # Linux before 5.12 cannot
+        mounts.set_attributes(BASE, 0, clear=RDONLY_ATTR)
+    except OSError:
+        mounts.detach(BASE)  # only here: it waits for every processor (2 to 15 ms where they are busy)
+        raise
 
 
-def enter(root: Root, *, own_pids: bool) -> None:
-    """Move into ``root``, for good, after `begin`. Raises OSError.
+def lay_out(system: System, held: Mapping[str, int], *, own_pids: bool) -> None:
+    """After `cover`: move into a root with ``system``. Raises OSError.
 
     ``own_pids``: we are the first process of a pid namespace, and /proc shows it; else it is empty.
     """
-    # Before anything is covered: the sources are held by descriptors.
-    sources = {shown.target: _held(shown) for shown in root.shown}
-    devices = {name: os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC) for name in DEVICES}
-    _mount("tmpfs", BASE, "tmpfs", _NOSUID | _NODEV, NEW_ROOT_OPTIONS)
-    _furnish(root, sources, devices, own_pids=own_pids)
-    _set(BASE, _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV, recursive=True)
-    _open_doors(root)
-    os.chdir(BASE)
-    libc_call("pivot_root", b".", b".")
-    libc_call("umount2", b".", _DETACH)
-    os.chdir(root.directory)
-
-
-def _furnish(
-    root: Root, sources: Mapping[str, int | None], devices: Mapping[str, int], *, own_pids: bool
-) -> None:
-    """Mount everything, what lies above before what lies below it."""
-    for path, link in root.links.items():
+    for path, link in system.links.items():
         Path(BASE + path).symlink_to(link)
-    shown = {each.target: each for each in root.shown}
-    tmpfs = {
-        TMP: f"mode=1777,size={root.tmp_bytes}",
-        SHM: f"mode=1777,size={SHM_BYTES}",
-        **dict.fromkeys(root.hidden, "mode=0755,size=4k"),
-    }
-    for target in sorted({*shown, *tmpfs, *root.folders}, key=lambda path: path.count("/")):
-        if target in tmpfs:
+    mounts.make_folder(BASE + TMP)
+    mounts.mount_tmpfs(BASE + TMP, FIRST_TMP_OPTIONS)  # a tree that is shown may lie in it
+    for target in sorted(held, key=_depth):
+        mounts.bind(held[target], BASE + target, proc="/proc")
+    _furnish(held, own_pids=own_pids)
+    mounts.set_attributes(BASE, RDONLY_ATTR | NOSUID_ATTR | NODEV_ATTR, recursive=True)
+    mounts.set_attributes(BASE + TMP, 0, clear=RDONLY_ATTR)
+    mounts.set_attributes(BASE + SHM, NOEXEC_ATTR, clear=RDONLY_ATTR)
+    for name in DEVICES:
+        mounts.set_attributes(f"{BASE}/dev/{name}", 0, clear=NODEV_ATTR)
+    mounts.set_attributes(BASE, 0, clear=RDONLY_ATTR)  # until it is complete
+    mounts.make_folder(BASE + MACHINE)
+    mounts.pivot(BASE, BASE + MACHINE)
+    os.chdir("/")
+    for descriptor in held.values():
+        os.close(descriptor)
+
+
+def complete(own: Own) -> None:
+    """After `lay_out`: add ``own``. `leave_machine` and `close_up` are still to come. Raises OSError.
+
+    The sources are looked up as this machine has them now.
+    """
+    shown = {each.target: each for each in own.shown}
+    sources = {target: _held(each, machine=MACHINE) for target, each in shown.items()}
+    hidden = dict.fromkeys(own.hidden, "mode=0755,size=4k")
+    for target in sorted({*shown, *own.writable, *hidden, *own.folders}, key=_depth):
+        if target == TMP:
+            mounts.change_tmpfs(TMP, own.writable[TMP])
+        elif target in own.writable:
+            mounts.make_folder(target)
+            mounts.mount_tmpfs(target, own.writable[target])
+            mounts.set_attributes(target, NOEXEC_ATTR)
+        elif target in hidden:
             # Made through what is shown, a folder that is not there would appear on this machine.
-            if target not in (TMP, SHM) and not os.path.lexists(BASE + target):
-                continue
-            _make_folder(BASE + target)
-            _mount("tmpfs", BASE + target, "tmpfs", _NOSUID | _NODEV, tmpfs[target])
+            if os.path.lexists(target):
+                mounts.mount_tmpfs(target, hidden[target])
+                mounts.set_attributes(target, RDONLY_ATTR)
         elif target in shown:
-            _show(shown[target], sources[target])
+            _show(shown[target], sources[target], base="", proc=f"{MACHINE}/proc")
+            if sources[target] is not None:
+                mounts.set_attributes(target, RDONLY_ATTR | NOSUID_ATTR | NODEV_ATTR, recursive=True)
         else:
-            _make_folder(BASE + target)
-    for name, descriptor in devices.items():
-        _bind(descriptor, f"{BASE}/dev/{name}")
-    for name, link in {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}.items():
+            mounts.make_folder(target)
+
+
+def leave_machine() -> None:
+    """Let go of this machine's root, for good and for all in our mount namespace. Raises OSError.
+
+    The kernel takes it away at once, then waits for every processor (0.2 to 6 ms where they are busy).
+    """
+    mounts.detach(MACHINE)
+
+
+def close_up(directory: str) -> None:
+    """Once somebody leaves this machine: wait until it is gone, allow no more mounts, go to ``directory``.
+
+    Raises OSError.
+    """
+    deadline = time.monotonic() + LEAVING_BUDGET_S
+    while not _removed(MACHINE):
+        if time.monotonic() > deadline:
+            raise OSError(errno.EBUSY, "this machine's root is still there")
+        time.sleep(0.00005)
+    mounts.set_attributes("/", RDONLY_ATTR | NOSUID_ATTR | NODEV_ATTR)
+    os.chdir(directory)
+
+
+def _removed(mount_point: str) -> bool:
+    """Remove the folder; False while something is mounted there."""
+    try:
+        Path(mount_point).rmdir()
+    except OSError as exc:
+        if exc.errno != errno.EBUSY:
+            raise
+        return False
+    return True
+
+
+def identities(system: System) -> list[tuple[int, int] | None]:
+    """Which files and folders stand under the names of ``system`` now: (device, inode) of each."""
+    return [_identity(each.source) for each in system.shown]
+
+
+def _furnish(held: Mapping[str, int], *, own_pids: bool) -> None:
+    """The rest of /dev, and /proc."""
+    for name, link in DEVICE_LINKS.items():
         Path(f"{BASE}/dev/{name}").symlink_to(link)
-    _make_folder(f"{BASE}/proc")
+    mounts.make_folder(BASE + SHM)
+    mounts.mount_tmpfs(BASE + SHM, f"mode=1777,size={SHM_BYTES}")
+    mounts.make_folder(f"{BASE}/proc")
     if own_pids:
-        _mount_proc(devices["null"])
+        _mount_proc(held["/dev/null"])
 
 
 def _mount_proc(null: int) -> None:
     """/proc as Docker shows it. Where part of ours is covered, the kernel gives us none; then it is empty."""
-    if attempt(lambda: _mount("proc", f"{BASE}/proc", "proc", _NOSUID | _NODEV | _NOEXEC)) is not None:
+    flags = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
+    if attempt(lambda: mounts.mount("proc", f"{BASE}/proc", "proc", flags)) is not None:
         return
     there = set(os.listdir(f"{BASE}/proc"))
     for name in there.intersection(PROC_READ_ONLY):
-        _mount(f"{BASE}/proc/{name}", f"{BASE}/proc/{name}", None, _BIND | _RECURSIVE)
+        mounts.mount(f"{BASE}/proc/{name}", f"{BASE}/proc/{name}", None, mounts.BIND | mounts.RECURSIVE)
     for name in there.intersection(PROC_MASKED):
-        _mount(f"/proc/self/fd/{null}", f"{BASE}/proc/{name}", None, _BIND)
+        mounts.mount(f"/proc/self/fd/{null}", f"{BASE}/proc/{name}", None, mounts.BIND)
 
 
-def _open_doors(root: Root) -> None:
-    """After all was made read-only: what may be written to, the devices that are none of it."""
-    _set(BASE + TMP, 0, clear=_ATTR_RDONLY)
-    _set(BASE + SHM, _ATTR_NOEXEC, clear=_ATTR_RDONLY)
-    for name in DEVICES:
-        _set(f"{BASE}/dev/{name}", 0, clear=_ATTR_NODEV)
-    for each in root.shown:
-        if each.writable:
-            _set(BASE + each.target, _ATTR_NOEXEC, clear=_ATTR_RDONLY)
-
-
-def _held(shown: Shown) -> int | None:
+def _held(shown: Shown, *, machine: str) -> int | None:
     """A descriptor of the source; None if another file has taken its name."""
     try:
-        descriptor = os.open(shown.source, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(machine + shown.source, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
         if shown.copy_of is None:
             raise
@@ -164,12 +229,12 @@ def _held(shown: Shown) -> int | None:
     return descriptor
 
 
-def _show(shown: Shown, descriptor: int | None) -> None:
-    target = BASE + shown.target
+def _show(shown: Shown, descriptor: int | None, *, base: str, proc: str) -> None:
+    target = base + shown.target
     if descriptor is not None:
-        _bind(descriptor, target)
+        mounts.bind(descriptor, target, proc=proc)
     elif shown.copy_of is not None:
-        _make_folder(os.path.dirname(target))  # noqa: PTH120
+        mounts.make_folder(os.path.dirname(target))  # noqa: PTH120
         _copy(shown.copy_of, target)
     else:
         raise OSError(0, f"{shown.target} was replaced meanwhile")
@@ -182,28 +247,13 @@ def _copy(descriptor: int, target: str) -> None:
             offset += count
 
 
-def _bind(descriptor: int, target: str) -> None:
-    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-        _make_folder(target)
-    elif not os.path.lexists(target):
-        _make_folder(os.path.dirname(target))  # noqa: PTH120
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o444))
-    _mount(f"/proc/self/fd/{descriptor}", target, None, _BIND | _RECURSIVE)
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - ten of them before each score
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
-def _make_folder(path: str) -> None:
-    if not os.path.isdir(path):  # noqa: PTH112 - a mount point that is there may be read-only
-        os.makedirs(path)  # noqa: PTH103
-
-
-def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
-    words = [None if word is None else word.encode() for word in (source, target, kind, options)]
-    libc_call("mount", words[0], words[1], words[2], ctypes.c_ulong(flags), words[3])
-
-
-def _set(target: str, attributes: int, *, clear: int = 0, recursive: bool = False) -> None:
-    """Set and clear attributes of the mount at ``target``, of all below it too if ``recursive``."""
-    wanted = (ctypes.c_uint64 * 4)(attributes, clear, 0, 0)  # struct mount_attr
-    flags = _AT_RECURSIVE if recursive else 0
-    size = ctypes.c_size_t(ctypes.sizeof(wanted))
-    libc_call("syscall", _SETATTR, _AT_FDCWD, target.encode(), flags, ctypes.byref(wanted), size)
+def _depth(path: str) -> int:
+    return path.count("/")

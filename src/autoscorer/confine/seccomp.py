@@ -101,8 +101,15 @@ DENIED: dict[str, tuple[int, int | None]] = {
     "vhangup": (153, 58),
 }
 
+# Memory that belongs to no process and lies in no folder: where no cgroup counts it, nobody would.
+UNCOUNTED: dict[str, tuple[int, int | None]] = {
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "shmget": (29, 194),
+}
 
-def filter_program(machine: Machine) -> bytes:
+
+def filter_program(machine: Machine, *, is_memory_counted: bool = True) -> bytes:
     """The filter as an array of ``struct sock_filter``."""
     code = [
         _instruction(_LOAD, _AT_ARCH),
@@ -112,7 +119,7 @@ def filter_program(machine: Machine) -> bytes:
         _instruction(_AT_LEAST, _X32, no=1),
         _refuse(errno.ENOSYS),
     ]
-    for numbers in DENIED.values():
+    for numbers in (DENIED if is_memory_counted else DENIED | UNCOUNTED).values():
         number = numbers[machine.column]
         if number is not None:
             code += [_instruction(_EQUAL, number, no=1), _refuse(errno.EPERM)]
@@ -134,10 +141,13 @@ def filter_program(machine: Machine) -> bytes:
     return b"".join([*code, _allow()])
 
 
-def own_filter() -> bytes | None:
-    """The filter for this machine; None where we have no table of its calls."""
+def own_filter(*, is_memory_counted: bool = True) -> bytes | None:
+    """The filter for this machine; None where we have no table of its calls.
+
+    Unless ``is_memory_counted`` by a cgroup, memory is refused that only a cgroup would see.
+    """
     machine = MACHINES.get(os.uname().machine)
-    return filter_program(machine) if machine else None
+    return filter_program(machine, is_memory_counted=is_memory_counted) if machine else None
 
 
 def _rule(machine: Machine, name: str, body: list[bytes]) -> list[bytes]:

@@ -54,43 +54,67 @@ def supervise(
 ) -> None:
     """Start the program by ``start``, which gives its pid and "" or why it could not be set up, and stay
     until it and all below it are gone."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
-    prctl(PR_SET_CHILD_SUBREAPER, 1)
-    wakeup = _wake_on_child_exit()
+    wakeup = become_supervisor()
     program, failure = start(config)
     _let_go_of_program_fds(config)
     if failure:
         say(status, f"failed {failure}")
         return
+    stay(program, config, parent=parent, control=control, status=status, wakeup=wakeup)
+
+
+def become_supervisor() -> int:
+    """Be deaf to signals and take in orphans; a pipe that tells when a child ends."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    return _wake_on_child_exit()
+
+
+def stay(
+    program: int, config: dict[str, Any], *, parent: int, control: int, status: int, wakeup: int
+) -> None:
+    """Until the program and all below it are gone, or the leash had them killed; told to ``status``.
+
+    ``config["ends"]``, if it is there, is a pipe on which the first process of the program's pid namespace
+    tells, as `ended_line`, that the program has ended and nothing else is left in there.
+    """
     say(status, f"started {program}")
-    wait_status, orphaned = _watch(program, config, parent=parent, control=control, wakeup=wakeup)
-    wait_status = _kill_tree(program, config, wait_status)
-    say(status, _ended_line(wait_status))
+    told, wait_status, orphaned = _watch(program, config, parent=parent, control=control, wakeup=wakeup)
+    if not told:
+        told = ended_line(_kill_tree(program, config, wait_status))
+    say(status, told)
     if orphaned:  # else our parent reads the counters first and removes them itself
         _remove_cgroups(config)
 
 
 def _watch(
     program: int, config: dict[str, Any], *, parent: int, control: int, wakeup: int
-) -> tuple[int | None, bool]:
-    """Until the program ends or the leash says kill: (its wait status if ended, whether we are orphaned)."""
+) -> tuple[str, int | None, bool]:
+    """Until the program ends or the leash says kill: (what was told of its end, its wait status if we
+    took it in, whether we are orphaned)."""
     poller = select.poll()
-    poller.register(control, select.POLLIN)
-    poller.register(wakeup, select.POLLIN)
+    ends = config.get("ends")
+    for descriptor in (control, wakeup, *(() if ends is None else (ends,))):
+        poller.register(descriptor, select.POLLIN)
     while True:
         ready = {descriptor for descriptor, _ in poller.poll(POLL_MS)}
+        if ends in ready:
+            if told := os.read(ends, 4096).decode():
+                return told, None, False
+            poller.unregister(ends)
+            ends = None  # it was killed
         if wakeup in ready:
             os.read(wakeup, 4096)
         wait_status = _reap(program)
         if wait_status is not None:
-            return wait_status, False
+            return "", wait_status, False
         command = os.read(control, 1) if control in ready else None
         # A fork of our parent may hold the leash's other end; the parent's pid cannot be held.
         if command == b"" or os.getppid() != parent:
-            return None, True
+            return "", None, True
         if command == b"K":
-            return None, False
+            return "", None, False
         if command == b"T":
             for pid in _descendants():
                 if not (config["wrapper"] and pid == program):
@@ -141,6 +165,7 @@ def _become_program(config: dict[str, Any], supervisor: int, failure_fd: int) ->
 def _confine_self(config: dict[str, Any]) -> None:
     os.setsid()
     join_groups(config)
+    go_first()
     lower_limits(config)
     if config["no_new_privileges"]:
         prctl(PR_SET_NO_NEW_PRIVS, 1)
@@ -153,15 +178,19 @@ def _confine_self(config: dict[str, Any]) -> None:
         os.set_inheritable(descriptor, True)  # noqa: FBT003 - no keyword there
 
 
-def join_groups(config: dict[str, Any]) -> None:
-    """Enter the program's cgroups, and go before us if the machine runs out of memory.
+def join_groups(config: dict[str, Any], *, machine: str = "") -> None:
+    """Enter the program's cgroups; ``machine`` is where this machine's root is.
 
     We have one thread. Version 1 lets a thread enter by `tasks` without the lock over all processes that
     `cgroup.procs` takes, which lasts up to 16 ms while others start and end (measured: 0.1 ms at most).
     """
-    for path in config["cgroup_procs"]:
+    for path in (machine + path for path in config["cgroup_procs"]):
         tasks = path.removesuffix("cgroup.procs") + "tasks"
         _write(tasks if os.access(tasks, os.W_OK) else path, "0")
+
+
+def go_first() -> None:
+    """Go before all others if the machine runs out of memory."""
     _write("/proc/self/oom_score_adj", "1000")
 
 
@@ -261,7 +290,8 @@ def _remove_cgroups(config: dict[str, Any]) -> None:
                 break
 
 
-def _ended_line(wait_status: int | None) -> str:
+def ended_line(wait_status: int | None) -> str:
+    """How the program ended, as STATUS_FD tells it; what all our children used that we took in."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     code, number = "-", str(int(signal.SIGKILL))
     if wait_status is not None and os.WIFSIGNALED(wait_status):

@@ -36,11 +36,12 @@ class Written:
         )
 
 
-def measure(root: Path, *, max_bytes: int, max_entries: int) -> Written:
-    """Add up what is below ``root``. A folder that vanishes counts as empty."""
+def measure(root: Path | int, *, max_bytes: int, max_entries: int) -> Written:
+    """Add up what is below ``root``, a path or an open folder. A folder that vanishes counts as empty."""
+    name, parent = (".", root) if isinstance(root, int) else (os.fspath(root), None)
     open_folders: list[tuple[int, list[str]]] = []
     try:
-        hidden = not _descend(open_folders, os.fspath(root), parent=None, limit=max_entries)
+        hidden = not _descend(open_folders, name, parent=parent, limit=max_entries)
         found = Written(size_bytes=0, entries=0, depth=0, hidden=hidden)
         while open_folders and not found.exceeds(max_bytes=max_bytes, max_entries=max_entries):
             folder, names = open_folders[-1]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from autoscorer.scorers.catalog import Catalog
@@ -15,6 +16,7 @@ from autoscorer.utils.errors import AutoscorerError
 from tests.attacks.record import Record
 from tests.scorers.child import faults, odd, spies
 from tests.scorers.child.faults import Fault
+from tests.scorers.child.test_lifetimes import wait_for
 from tests.scorers.child.traces import left_since, traces
 from tests.scorers.child.unguarded import outcome_of
 
@@ -91,9 +93,11 @@ def test_a_fault_of_a_scorer_is_contained(
 ) -> None:
     record.tried(group, fault.name, expected=fault.expected, blame="organiser")
     host = ChildHost(odd.settings(**fault.settings))
+    host._nursery._waiting_keepers = 1  # as in the service: its process was there before
     follow_up = Catalog().find("classification_accuracy")
-    view = odd.view(tmp_path / "next")
+    view, nothing = odd.view(tmp_path / "next"), traces()
     assert host.score(follow_up, view, {}).result.metrics["accuracy"] == 0.5
+    wait_for(lambda: waits(host))
     view_before, before = snapshot(tmp_path / "attacked"), traces()
     error, won = None, None
     try:
@@ -101,7 +105,7 @@ def test_a_fault_of_a_scorer_is_contained(
         won = scoring.result.metrics.get("won")
     except AutoscorerError as exc:
         error = exc
-    left = left_since(before)
+    left = left_since(before, waiting=lambda: waiting(host))
     record.left(left)
     assert left == []
     assert (error.code if error else None) in fault.expected, error and (error.message, error.details)
@@ -111,7 +115,23 @@ def test_a_fault_of_a_scorer_is_contained(
     assert snapshot(tmp_path / "attacked") == view_before
     assert host.score(follow_up, view, {}).result.metrics["accuracy"] == 0.5
     host.close()
+    assert left_since(nothing) == []
     record.contained()
+
+
+def waiting(host: ChildHost) -> frozenset[int]:
+    """The keeper that waits and what it has forked; empty while any other is there.
+
+    A process of a score that was left would hold its cgroup too.
+    """
+    if host.zygote_pid is None:
+        return frozenset()
+    family = psutil.Process(host.zygote_pid).children(recursive=True)
+    return frozenset(process.pid for process in family) if len(family) == 3 else frozenset()
+
+
+def waits(host: ChildHost) -> bool:
+    return bool(waiting(host))
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

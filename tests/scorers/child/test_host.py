@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+import autoscorer
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.child.host import ChildHost
 from autoscorer.scorers.host import Code
 from autoscorer.utils.errors import AutoscorerError
+from tests.cli import environment
 from tests.scorers.child import odd
 from tests.workspaces import ROOT
 
@@ -120,3 +125,28 @@ def test_a_tree_too_deep_for_recursion_is_cleaned_up(host: ChildHost, tmp_path: 
     )
     unloadable(host, path)
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
+
+
+BESIDE = """
+import sys
+from pathlib import Path
+sys.path.insert(1, sys.argv[2])
+from autoscorer.scorers.child.host import ChildHost
+from tests.scorers.child import odd
+host = ChildHost(odd.settings())
+body = "import autoscorer\\nreturn good(beside=float('/beside/' in autoscorer.__file__))"
+print(odd.score(host, Path(sys.argv[1]), body).result.metrics["beside"])
+host.close()
+"""
+
+
+def test_a_scorers_process_imports_the_autoscorer_of_its_parent(tmp_path: Path) -> None:
+    """Started by PYTHONPATH beside an installation, the parent is another one than the installed."""
+    beside = tmp_path / "beside"
+    shutil.copytree(Path(autoscorer.__file__).parent, beside / "autoscorer")
+    command: list[str | Path] = [sys.executable, "-c", BESIDE, tmp_path, ROOT]
+    env = {**environment(), "PYTHONPATH": str(beside)}
+    assert subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout == "1.0\n"
+    installed = [sys.executable, "-I", "-c", "import autoscorer; print(autoscorer.__file__)"]
+    told = subprocess.run(installed, env=env, check=True, capture_output=True, text=True).stdout
+    assert "/beside/" not in told  # the control: what the search path of the zygote finds

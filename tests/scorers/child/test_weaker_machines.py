@@ -101,7 +101,9 @@ def test_without_namespaces_a_scorer_is_still_limited_and_the_result_says_what_i
     told = scored_in(NO_NAMESPACES, tmp_path)
     assert_verdicts(told)
     missing = set(told["isolation"]["not_enforced"])
-    assert missing >= {properties.NETWORK, properties.PACKAGES, properties.PROCESSES, properties.IPC}
+    assert missing >= {
+        *(properties.NETWORK, properties.PACKAGES, properties.PROCESSES, properties.IPC, properties.DISK)
+    }
     held = set(told["isolation"]["enforced"])
     assert held >= {properties.SECCOMP, properties.NO_NEW_PRIVILEGES, "memory limit (polled)"}
 
@@ -110,4 +112,4 @@ def test_where_proc_is_covered_a_scorer_computes_without_one(tmp_path: Path) -> 
     told = scored_in(COVERED_PROC, tmp_path)
     assert_verdicts(told)
     assert told["proc"] == [None, {"m": 0.0}]
-    assert told["isolation"]["not_enforced"] == [properties.HOST_USER, properties.DISK]
+    assert told["isolation"]["not_enforced"] == [properties.HOST_USER]

@@ -6,14 +6,15 @@ import os
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import psutil
 
 from autoscorer.confine.cgroups import PREFIX, own_homes
 
-SETTLE_S = 2.0
+SETTLE_S = 20.0  # for what ends; keepers that wait are made anew when something is mounted
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,19 @@ class Traces:
         return left
 
 
-def left_since(before: Traces) -> list[str]:
-    """`Traces.left_since` once an ending process has had its second to be gone."""
+def left_since(before: Traces, waiting: Callable[[], frozenset[int]] = frozenset) -> list[str]:
+    """`Traces.left_since` once an ending process has had its second to be gone.
+
+    ``waiting`` are processes that wait for the next score, which are no rest of the last.
+    """
     deadline = time.monotonic() + SETTLE_S
-    while (left := traces().left_since(before)) and time.monotonic() < deadline:
+    while (left := _but(waiting(), traces()).left_since(before)) and time.monotonic() < deadline:
         threading.Event().wait(0.01)
     return left
+
+
+def _but(waiting: frozenset[int], found: Traces) -> Traces:
+    return replace(found, processes=found.processes - waiting)
 
 
 def traces() -> Traces:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -19,6 +20,7 @@ from autoscorer.confine.memory import MemoryMeter
 from autoscorer.confine.spawn import DRAIN_BYTES, enforced_caps
 from autoscorer.scorers.child.frames import Inbox
 from autoscorer.scorers.child.nursery import Nursery
+from autoscorer.scorers.child.places import Places
 
 TICK_S = 0.05
 LAST_WORDS_S = 0.5  # for the process to end by itself once it has answered
@@ -80,6 +82,7 @@ class Birth:
             self._output = Tail(STDERR_TAIL_BYTES)
             self._buffer = bytearray(BUFFER_BYTES)
             self._memory: MemoryMeter | None = None
+            self.places, self._places_end = self._make_places()
             self._selector = self._resources.enter_context(selectors.DefaultSelector())
             self._started_at = time.monotonic()
             self._control = self._fork(nursery, {**request, "keeper": self._keeper_config(caps)}, pinned)
@@ -127,12 +130,20 @@ class Birth:
             return Stop.MEMORY_LIMIT
         return next((found for check in checks if (found := check()) is not None), None)
 
+    def _make_places(self) -> tuple[Places, socket.socket]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        places = Places(ours)
+        self._resources.callback(places.close)
+        self._resources.callback(theirs.close)
+        return places, theirs
+
     def _keeper_config(self, caps: Caps) -> dict[str, Any]:
         need_rlimit = caps.tasks is not None and "pids" not in self._group.enforced
         groups = self._group.directories
         return {
             "rlimits": rlimits(caps, tasks_in_use=tasks_in_use() if need_rlimit else None),
             "cgroup_procs": [str(directory / "cgroup.procs") for directory in groups],
+            "is_memory_counted": "memory" in self._group.enforced,
             "cgroup_dirs": [str(directory) for directory in groups],
         }
 
@@ -143,12 +154,14 @@ class Birth:
             theirs.callback(os.close, memory_file)
             os.write(memory_file, json.dumps(request).encode())
             os.lseek(memory_file, 0, os.SEEK_SET)
-            told = [self._pipe(theirs, name) for name in ("status", "stdout", "stderr", "answer")]
+            status, *told = [self._pipe(theirs, name) for name in ("status", "stdout", "stderr", "answer")]
+            places = theirs.enter_context(self._places_end)
             control_read, control = os.pipe()
             theirs.callback(os.close, control_read)
             self._resources.callback(self._end_keeper)
             self._resources.callback(os.close, control)  # end of file on the leash comes first
-            nursery.fork([memory_file, control_read, *told, *pinned])
+            # In the order of `child.cradle`.
+            nursery.fork([memory_file, control_read, status, places.fileno(), *told, *pinned])
         return control
 
     def _pipe(self, theirs: ExitStack, name: str) -> int:
@@ -182,7 +195,9 @@ class Birth:
         elif name == "status":
             self._status = (self._status + chunk)[:STATUS_BYTES]
             if self._memory is None and (pid := self._keeper_pid()) is not None:
-                self._memory = MemoryMeter(pid, self._group, cap_bytes=self._caps.memory_bytes)
+                self._memory = MemoryMeter(
+                    pid, self._group, cap_bytes=self._caps.memory_bytes, beside=self.places.held_bytes
+                )
         else:
             self._output.write(chunk)
 

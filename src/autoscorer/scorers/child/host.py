@@ -17,7 +17,7 @@ from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.child import verdicts
 from autoscorer.scorers.child.birth import Birth, Ended, Stop
 from autoscorer.scorers.child.nursery import Nursery
-from autoscorer.scorers.child.views import files_of, pinned_descriptors
+from autoscorer.scorers.child.views import ARTIFACTS, TMP, files_of, pinned_descriptors
 from autoscorer.scorers.child.walls import isolation
 from autoscorer.scorers.host import Code, Entry, IsStopped, Scoring, never
 from autoscorer.utils.artifacts import temporary_folder
@@ -28,6 +28,7 @@ MAX_TASKS = 512
 MAX_OPEN_FILES = 256  # each may be a file that was unlinked, which the output limit does not see
 FIXED_FILES = 64
 MAX_ARTIFACTS = 1000
+SPARE_ENTRIES = 100  # as many more can be made, so that the limit can be named
 FILE_SLACK_BYTES = 2**20  # one file may just pass the output limit, so that the watch can name it
 
 
@@ -135,7 +136,11 @@ class ChildHost:
             open_files=max([MAX_OPEN_FILES, *(number + FIXED_FILES for number in pinned)]),
         )
         code = None if request["path"] is None else Path(request["path"])
-        files = files_of(view, code, pinned=pinned, hidden=self._hidden, tmp_bytes=self._memory_bytes // 2)
+        writable = {
+            ARTIFACTS: f"mode=0755,size={limit + FILE_SLACK_BYTES},nr_inodes={MAX_ARTIFACTS + SPARE_ENTRIES}",
+            TMP: f"mode=1777,size={self._memory_bytes // 2}",
+        }
+        files = files_of(view, code, pinned=pinned, hidden=self._hidden, writable=writable)
         request = {**request, "workspace": str(view), "pinned": pinned, "files": files}
         birth = Birth(self._nursery, request, caps, pinned=pinned, homes=self._homes)
         try:
@@ -145,10 +150,16 @@ class ChildHost:
                 lambda: Stop.OUTPUT_LIMIT if watch.exceeded() else None,
             ]
             ended = birth.wait(deadline=deadline, checks=checks)
+            # What was written last counts too: a scorer that ends between two looks is not let off.
+            if (written := birth.places.written(max_bytes=limit, max_entries=MAX_ARTIFACTS)) is None:
+                exceeded = watch.exceeded(now=True) is not None
+            else:
+                exceeded = written.exceeds(max_bytes=limit, max_entries=MAX_ARTIFACTS)
+            if not exceeded:
+                birth.places.take_artifacts(artifacts)
         finally:
             birth.close()
-        # What was written last counts too: a scorer that ends between two looks is not let off.
-        return replace(ended, stopped=Stop.OUTPUT_LIMIT) if watch.exceeded(now=True) else ended
+        return replace(ended, stopped=Stop.OUTPUT_LIMIT) if exceeded else ended
 
 
 def _of_entry(entry: Entry, **more: Any) -> dict[str, Any]:

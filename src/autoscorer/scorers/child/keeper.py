@@ -1,159 +1,130 @@
 """The trusted process between zygote and scorer: confines, waits, ends all of it, tells how it ended.
 
-`keep` is called in a fork of the zygote and never returns. A supervisor as `confine.supervisor` is one,
-except that its program is forked, not exec'ed: an import of the libraries would cost a second. Between
-them stands, where pid namespaces can be made, the first process of a new one: with it ends all that the
-scorer started. The scorer's own last steps are in `child.walls`.
+`keep` is called in a fork of the zygote and never returns. It raises the walls that are the same for every
+score, has the scorer's process forked behind them (`child.newborn`), and only then asks for its score: that
+may be there already, or come much later. It keeps exactly one. A supervisor as `confine.supervisor` is
+one, except that its program is forked, not exec'ed: an import of the libraries would cost a second.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import select
 import signal
-import traceback
+import socket
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from autoscorer.confine import supervisor
-from autoscorer.scorers.child import walls, worker
+from autoscorer.scorers.child import newborn, walls
+from autoscorer.scorers.child.cradle import receive
 
-REQUEST, CONTROL, STATUS, STDOUT, STDERR, ANSWER = range(6)  # the descriptors of a score, in this order
-FIXED = 6
+REQUEST, CONTROL, STATUS = range(3)  # the descriptors of a score that are the keeper's, in this order
+REQUEST_BYTES = 2**24
 
 
-def keep(descriptors: list[int]) -> NoReturn:
-    """Be the keeper of one score, then end."""
+@dataclass(frozen=True, kw_only=True)
+class Born:
+    """What the keeper has forked. ``report`` tells behind which walls it is; ``ends`` that it has ended,
+    where it has a pid namespace. ``failure``: it could not be."""
+
+    pid: int = 0
+    report: int | None = None
+    ends: int | None = None
+    failure: str = ""
+
+
+@dataclass
+class _Score:
+    """What the keeper was given to keep."""
+
+    descriptors: list[int]
+    request: dict[str, Any] = field(default_factory=dict)
+
+
+def keep(own: socket.socket, scorers: socket.socket) -> NoReturn:
+    """Be the keeper of the one score that comes through ``own``, then end.
+
+    Through ``scorers`` comes the part of it that only the scorer's process gets. Both at their end: there
+    will be none.
+    """
+    score = _Score([])
     try:
         zygote = os.getppid()
         supervisor.prctl(supervisor.PR_SET_PDEATHSIG, signal.SIGKILL)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        with os.fdopen(descriptors[REQUEST], "rb") as file:
-            request = json.loads(file.read())
-        supervisor.say(descriptors[STATUS], f"keeper {os.getpid()}")
-        supervisor.supervise(
-            {**request["keeper"], "wrapper": False, "pass_fds": descriptors[STDOUT:]},
-            parent=zygote,
-            control=descriptors[CONTROL],
-            status=descriptors[STATUS],
-            start=lambda config: _started(config, request, descriptors),
-        )
+        newborn.close_all_but({0, 1, 2, own.fileno(), scorers.fileno()})
+        wakeup = supervisor.become_supervisor()
+        born = _fork(own, scorers)
+        scorers.close()
+        score.descriptors = _awaited(own, born)
+        if score.descriptors:
+            _supervise(born, score, zygote=zygote, wakeup=wakeup)
     finally:
         # The parent waits for this end of file, not for our copy of the zygote's memory to go (1.5 ms).
-        supervisor.close_quietly(descriptors[STATUS])
+        if score.descriptors:
+            supervisor.close_quietly(score.descriptors[STATUS])
         os._exit(0)  # whatever went wrong, there is one zygote
 
 
-def _started(config: dict[str, Any], request: dict[str, Any], descriptors: list[int]) -> tuple[int, str]:
-    """As `_start`; what the machine refuses us (a process, a pipe) is told, and no fault of the scorer's."""
+def _fork(own: socket.socket, scorers: socket.socket) -> Born:
+    """Fork the scorer's process, or what forks it. What the machine refuses us (a process, a pipe) is
+    told, and no fault of the scorer's."""
     try:
-        return _start(config, request, descriptors)
+        raised = walls.raise_outer()
+        supervisor.prctl(supervisor.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user may have cleared it
+        keeper = os.getpid()
+        report, telling = os.pipe()
+        ends, ending = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                newborn.close_all_but({0, 1, 2, scorers.fileno(), telling, ending})
+                newborn.become_scorer(scorers, raised, keeper=keeper, report=telling, ends=ending)
+            finally:
+                os._exit(1)
     except OSError as exc:
-        return 0, f"{type(exc).__name__}: {exc}"
+        return Born(failure=f"{type(exc).__name__}: {exc}")
+    os.close(telling)
+    os.close(ending)
+    if raised[walls.PIDS] is not None:
+        os.close(ends)
+    return Born(pid=pid, report=report, ends=ends if raised[walls.PIDS] is None else None)
 
 
-def _start(config: dict[str, Any], request: dict[str, Any], descriptors: list[int]) -> tuple[int, str]:
-    """Fork the scorer's process: (its pid, "" or why it could not be set up)."""
-    raised = walls.raise_outer()
-    supervisor.prctl(supervisor.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user may have cleared it
-    config["own_pids"] = raised[walls.PIDS] is None
-    keeper = os.getpid()
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(reading)
-            _become_scorer(config, request, descriptors, raised=raised, keeper=keeper, report=writing)
-        finally:
-            os._exit(1)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as file:
-        told = json.loads(file.read() or b'{"failed": "it ended while it was set up"}')
-    if "failed" not in told:
-        supervisor.say(descriptors[STATUS], f"walls {json.dumps(told)}")
-    return pid, told.get("failed", "")
+def _awaited(own: socket.socket, born: Born) -> list[int]:
+    """The descriptors of the score; empty when there will be none, or nobody left to keep for it."""
+    poller = select.poll()
+    poller.register(own, select.POLLIN)
+    if born.report is not None:
+        poller.register(born.report, select.POLLIN)
+        poller.poll()
+    # It tells nothing before it has got its score, unless it failed; then one may be waiting all the same.
+    return receive(own) if own.fileno() in dict(poller.poll(0)) else []
 
 
-def _become_scorer(
-    config: dict[str, Any],
-    request: dict[str, Any],
-    descriptors: list[int],
-    *,
-    raised: dict[str, str | None],
-    keeper: int,
-    report: int,
-) -> NoReturn:
-    """In the child: confine it, tell behind which walls it is, let go of all that is not the scorer's."""
-    try:
-        supervisor.prctl(supervisor.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if not config["own_pids"] and os.getppid() != keeper:
-            os._exit(1)
-        os.setsid()
-        os.umask(0o022)
-        supervisor.join_groups(config)
-        raised = walls.raise_files(raised, request, pinned=descriptors[FIXED:])
-        if config["own_pids"]:
-            _fork_and_wait(report)
-        supervisor.lower_limits(config)
-        raised = walls.raise_inner(raised)
-        os.write(report, json.dumps(raised).encode())
-    except (OSError, ValueError) as exc:
-        os.write(report, json.dumps({"failed": f"{type(exc).__name__}: {exc}"}).encode())
-        os._exit(1)
-    # Behind the wall the view has the files themselves; through a descriptor they could be written to.
-    numbers = request["pinned"] if raised[walls.FILES] else []
-    try:
-        answer = _arrange_descriptors(descriptors, numbers)
-        worker.work(walls.seen(raised, request), answer)
-    except BaseException:  # boundary of a process: its last words are the error's details
-        traceback.print_exc()
-        os._exit(1)
-
-
-def _fork_and_wait(report: int) -> None:
-    """Return in a child; stay behind as the first process of the namespace, which takes in orphans."""
-    child = os.fork()
-    if child == 0:
+def _supervise(born: Born, score: _Score, *, zygote: int, wakeup: int) -> None:
+    status = score.descriptors[STATUS]
+    supervisor.say(status, f"keeper {os.getpid()}")
+    config = json.loads(os.pread(score.descriptors[REQUEST], REQUEST_BYTES, 0))["keeper"]
+    os.close(score.descriptors[REQUEST])
+    told = {"failed": born.failure} if born.report is None else _report(born.report)
+    if "failed" in told:
+        supervisor.say(status, f"failed {told['failed']}")
         return
-    try:
-        walls.strip_first_process(lambda: _close_all_but(set()))
-        _forget_signals()
-        while True:
-            pid, wait_status = os.wait()
-            if pid == child:
-                code = os.waitstatus_to_exitcode(wait_status)
-                os._exit(code if code >= 0 else 128 - code)  # as a shell tells a signal
-    finally:
-        os._exit(1)
+    supervisor.say(status, f"walls {json.dumps(told)}")
+    supervisor.stay(
+        born.pid,
+        {**config, "wrapper": False, "own_pids": born.ends is not None, "ends": born.ends},
+        parent=zygote,
+        control=score.descriptors[CONTROL],
+        status=status,
+        wakeup=wakeup,
+    )
 
 
-def _arrange_descriptors(descriptors: list[int], numbers: list[int]) -> int:
-    """Standard streams, the files the view names by ``numbers``, the answer; all others are closed."""
-    _forget_signals()
-    os.dup2(descriptors[STDOUT], 1)
-    os.dup2(descriptors[STDERR], 2)
-    answer, *sources = (_moved_above(fd, max(numbers, default=3)) for fd in descriptors[ANSWER:])
-    for source, number in zip(sources, numbers, strict=False):
-        os.dup2(source, number)
-    _close_all_but({0, 1, 2, answer, *numbers})
-    return answer
-
-
-def _forget_signals() -> None:
-    """The keeper's handlers are not for what it forks."""
-    signal.set_wakeup_fd(-1)
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
-        signal.signal(ignored, signal.SIG_DFL)
-
-
-def _close_all_but(keep: set[int]) -> None:
-    """By ranges: where /proc is empty the descriptors cannot be listed."""
-    low = 0
-    for high in [*sorted(keep), os.sysconf("SC_OPEN_MAX")]:
-        if low < high:  # Python 3.11 takes an empty range that begins at 0 for all there are
-            os.closerange(low, high)
-        low = high + 1
-
-
-def _moved_above(descriptor: int, number: int) -> int:
-    return fcntl.fcntl(descriptor, fcntl.F_DUPFD, number + 1)
+def _report(report: int) -> dict[str, Any]:
+    """Behind which walls the scorer's process is; "failed" and why if it is not."""
+    with os.fdopen(report, "rb") as file:
+        told: dict[str, Any] = json.loads(file.read() or b'{"failed": "it ended while it was set up"}')
+    return told

@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import autoscorer
 from autoscorer.confine.logs import readable_tail
@@ -32,6 +33,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 SCORERS = "autoscorer.scorers"
+WAITING_KEEPERS = 2  # made beside a score, while the scorer computes; one would be late now and then
 # What a score imports when it needs it; in a fork it would be imported for every score again (10 ms).
 WARM_LIBRARIES = ("numpy", "polars", "hotcoco")
 WARM_PACKAGES = ("autoscorer.reading", "autoscorer.metrics")
@@ -42,6 +44,7 @@ class Nursery:
 
     def __init__(self, *, warm: bool = False) -> None:
         self._warm = warm
+        self._waiting_keepers = WAITING_KEEPERS if warm else 0
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
         self._closed = False
@@ -79,7 +82,13 @@ class Nursery:
     def _started(self) -> _Zygote:
         packages = [*(WARM_PACKAGES if self._warm else ()), SCORERS]
         modules = [name for package in packages for name in modules_of(package)]
-        self._zygote = _Zygote(search_path(), [*(WARM_LIBRARIES if self._warm else ()), *modules])
+        hello = {
+            "package": str(Path(autoscorer.__file__).parent),
+            "search_path": search_path(),
+            "modules": [*(WARM_LIBRARIES if self._warm else ()), *modules],
+            "waiting_keepers": self._waiting_keepers,
+        }
+        self._zygote = _Zygote(hello)
         return self._zygote
 
     def _end(self) -> None:
@@ -91,7 +100,7 @@ class Nursery:
 class _Zygote:
     """A running zygote."""
 
-    def __init__(self, path: Sequence[str], modules: Sequence[str]) -> None:
+    def __init__(self, hello: Mapping[str, Any]) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         errors = os.memfd_create("zygote-errors")
         try:
@@ -106,7 +115,7 @@ class _Zygote:
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,  # Ctrl-C is ours to handle
                 )
-            self._greet(path, modules, errors)
+            self._greet(hello, errors)
         except BaseException:  # clean-up: whatever stopped the start, the socket is closed
             self._control.close()
             raise
@@ -129,11 +138,11 @@ class _Zygote:
             self._process.kill()
             self._process.wait()
 
-    def _greet(self, path: Sequence[str], modules: Sequence[str], errors: int) -> None:
+    def _greet(self, hello: Mapping[str, Any], errors: int) -> None:
         self._control.settimeout(START_BUDGET_S)
         said = b""
         with contextlib.suppress(OSError):
-            self._control.send(json.dumps({"search_path": list(path), "modules": list(modules)}).encode())
+            self._control.send(json.dumps(hello).encode())
             said = self._control.recv(16)
         self._control.settimeout(None)
         if said != b"ready":

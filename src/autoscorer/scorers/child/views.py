@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 WORKSPACE, CODE = "/workspace", "/scorer"
+ARTIFACTS, TMP = f"{WORKSPACE}/output/artifacts", "/tmp"  # noqa: S108 - the scorer's own
 _OWN_DESCRIPTORS = "/proc/self/fd/"
 
 
@@ -18,18 +19,21 @@ def pinned_descriptors(view: Path) -> list[int]:
 
 
 def files_of(
-    view: Path, code: Path | None, *, pinned: Sequence[int], hidden: Sequence[Path], tmp_bytes: int
+    view: Path,
+    code: Path | None,
+    *,
+    pinned: Sequence[int],
+    hidden: Sequence[Path],
+    writable: Mapping[str, str],
 ) -> dict[str, Any]:
     """The files of a request: JSON-ready, as `child.walls` reads them.
 
-    Links in a view are the platform's own: what they lead to is shown in their place. Only
-    `output/artifacts` may be written to.
+    Links in a view are the platform's own: what they lead to is shown in their place. ``writable`` are
+    folders of its own, with their options as tmpfs; nothing else may be written to.
     """
     shown = [
         cells for entry in view.iterdir() for cells in _shown(entry, f"{WORKSPACE}/{entry.name}", pinned)
     ]
-    artifacts = view / "output" / "artifacts"
-    shown.append(_cells(artifacts, f"{WORKSPACE}/output/artifacts", writable=True))
     path = None
     if code is not None:
         path = f"{CODE}/{code.name}"
@@ -38,7 +42,7 @@ def files_of(
         "shown": shown,
         "folders": [WORKSPACE],
         "hidden": [str(folder) for folder in hidden],
-        "tmp_bytes": tmp_bytes,
+        "writable": dict(writable),
         "workspace": WORKSPACE,
         "path": path,
     }
@@ -61,11 +65,10 @@ def _shown(entry: Path, target: str, pinned: Sequence[int]) -> Iterator[dict[str
         yield _cells(entry, target)
 
 
-def _cells(source: Path, target: str, *, writable: bool = False) -> dict[str, Any]:
+def _cells(source: Path, target: str) -> dict[str, Any]:
     return {
         "source": os.path.realpath(source),
         "target": target,
-        "writable": writable,
         "identity": None,
         "pinned": None,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,8 +26,9 @@ Raised = dict[str, str | None]  # by wall: None where it stands, else why it doe
 
 def prepare() -> None:
     """In the zygote: find out once what every scorer's process needs."""
-    _system()
-    _filter()
+    _trees()
+    for is_memory_counted in (True, False):
+        _filter(is_memory_counted)
 
 
 def raise_outer() -> Raised:
@@ -34,31 +36,72 @@ def raise_outer() -> Raised:
     return namespaces.enter(KINDS)
 
 
-def raise_files(raised: Raised, request: Mapping[str, Any], *, pinned: Sequence[int]) -> Raised:
-    """In its child: a root file system of its own. Raises OSError if something in it is missing."""
+def raise_files(raised: Raised) -> Raised:
+    """In its child: a root file system of its own with what every scorer sees. Raises OSError if something
+    in it is missing. `add_files` is still to come."""
     denied = namespaces.attempt(root.begin)
     if denied is None:
-        shown, links = _system()
-        files = request["files"]
-        own = [_shown(cells, pinned) for cells in files["shown"]]
-        root.enter(
-            root.Root(
-                shown=(*shown, *own),
-                links=links,
-                folders=files["folders"],
-                hidden=_hidden(files["hidden"], [each.target for each in shown]),
-                tmp_bytes=files["tmp_bytes"],
-                directory=files["workspace"],
-            ),
-            own_pids=raised[PIDS] is None,
-        )
+        held = root.hold(_system())
+        denied = namespaces.attempt(root.cover)
+        if denied is None:
+            root.lay_out(_system(), held, own_pids=raised[PIDS] is None)
     return {**raised, FILES: denied}
 
 
-def raise_inner(raised: Raised) -> Raised:
+def machine_root(raised: Raised) -> str:
+    """Where this machine's root is between `raise_files` and `add_files`."""
+    return root.MACHINE if raised[FILES] is None else ""
+
+
+def add_files(
+    raised: Raised, request: Mapping[str, Any], *, pinned: Sequence[int], leave: Callable[[], None]
+) -> None:
+    """In the scorer's process: the files of its score. Raises OSError if one is missing.
+
+    ``leave`` has `leave_machine` called, here or by another; `close_files` is still to come.
+    """
+    if raised[FILES] is not None:
+        return
+    files = request["files"]
+    root.complete(
+        root.Own(
+            shown=[_shown(cells, pinned) for cells in files["shown"]],
+            writable=files["writable"],
+            hidden=_hidden(files["hidden"], _trees()),
+            folders=files["folders"],
+        )
+    )
+    leave()
+
+
+def leave_machine() -> None:
+    """Take this machine's root away; the kernel says what went wrong in `close_files`."""
+    namespaces.attempt(root.leave_machine)
+
+
+def close_files(raised: Raised, request: Mapping[str, Any]) -> None:
+    """When all files are there and this machine is left: allow no more. Raises OSError."""
+    if raised[FILES] is None:
+        root.close_up(request["files"]["workspace"])
+
+
+def places(raised: Raised, request: Mapping[str, Any]) -> list[int]:
+    """Open folders: everywhere that files of the scorer's process may lie, the artifacts first."""
+    if raised[FILES] is not None:
+        return []
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    return [os.open(path, flags) for path in (*request["files"]["writable"], root.SHM)]
+
+
+def identities() -> list[tuple[int, int] | None]:
+    """What of this machine every scorer sees, as it is now: it may be another once a package is installed."""
+    return root.identities(_system())
+
+
+def raise_inner(raised: Raised, *, is_memory_counted: bool) -> Raised:
     """In the scorer's process itself, last: it can do nothing of the above any more."""
     dropped = namespaces.attempt(namespaces.drop_capabilities)
-    bpf = _filter()
+    bpf = _filter(is_memory_counted)
     filtered = (
         "no table of its system calls"
         if bpf is None
@@ -67,14 +110,19 @@ def raise_inner(raised: Raised) -> Raised:
     return {**raised, CAPABILITIES: dropped, SECCOMP: filtered}
 
 
-def strip_first_process(close_all: Callable[[], None]) -> None:
-    """The first process of the pid namespace waits and nothing else; no other may write to it.
-
-    Hidden first: what it still holds while it lets go, nobody may take from it.
-    """
+def hide_first_process() -> None:
+    """Before it forks the scorer's process: no other may look into it or write to it."""
     namespaces.attempt(namespaces.hide_memory)
-    close_all()
+
+
+def strip_first_process() -> None:
+    """The first process of the pid namespace waits and nothing else."""
     namespaces.attempt(namespaces.drop_capabilities)
+
+
+def show_scorers_process() -> None:
+    """In the scorer's process, which is not the first: what it holds is its own."""
+    namespaces.attempt(lambda: namespaces.hide_memory(hidden=False))
 
 
 def seen(raised: Raised, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +151,7 @@ def isolation(raised: Mapping[str, str | None], caps_enforced: Mapping[str, str]
         properties.WHOLE_TREE: stands[PIDS] or "cgroup" in caps_enforced.values(),
         properties.TIME: True,
         properties.OUTPUT: True,
-        properties.DISK: False,  # a file that was opened and unlinked is not counted
+        properties.DISK: stands[FILES],  # elsewhere a file that was opened and unlinked is not counted
         **{
             f"{name} ({caps_enforced[cap]})" if cap in caps_enforced else name: cap in caps_enforced
             for cap, name in properties.CAPS.items()
@@ -118,14 +166,20 @@ def isolation(raised: Mapping[str, str | None], caps_enforced: Mapping[str, str]
 
 
 @functools.cache
-def _system() -> tuple[tuple[root.Shown, ...], Mapping[str, str]]:
+def _system() -> root.System:
     venv = [sys.prefix] if sys.prefix != sys.base_prefix else []
-    return root.system_root(Host.here(), [*venv, *sys.path])
+    return root.system_of(Host.here(), [*venv, *sys.path])
 
 
 @functools.cache
-def _filter() -> bytes | None:
-    return own_filter()
+def _trees() -> dict[str, str]:
+    """Where everybody sees the trees of `_system`, and what they really are: a link may lead to one."""
+    return {each.target: os.path.realpath(each.source) for each in _system().shown}
+
+
+@functools.cache
+def _filter(is_memory_counted: bool) -> bytes | None:
+    return own_filter(is_memory_counted=is_memory_counted)
 
 
 def _shown(cells: Mapping[str, Any], pinned: Sequence[int]) -> root.Shown:
@@ -134,12 +188,16 @@ def _shown(cells: Mapping[str, Any], pinned: Sequence[int]) -> root.Shown:
     return root.Shown(
         source=cells["source"],
         target=cells["target"],
-        writable=cells["writable"],
         identity=identity,
         copy_of=copy_of,
     )
 
 
-def _hidden(wanted: Sequence[str], shown: Sequence[str]) -> list[str]:
-    """Of the platform's folders those that lie in a tree which is shown."""
-    return [path for path in wanted if any(path != tree and path.startswith(f"{tree}/") for tree in shown)]
+def _hidden(wanted: Sequence[str], trees: Mapping[str, str]) -> list[str]:
+    """The platform's folders that lie in a tree which is shown, as they are seen there."""
+    return [
+        target + path.removeprefix(tree)
+        for path in wanted
+        for target, tree in trees.items()
+        if path.startswith(f"{tree}/")
+    ]

@@ -3,8 +3,9 @@
 Run as ``python -I zygote.py CONTROL_FD`` with a clean environment by `child.nursery`. A library that
 has computed has threads and locks that a fork would copy in the middle of their work *(measured: after
 one polars operation every forked child hangs; after the import alone none of 300)*. CONTROL_FD is a
-socket that keeps messages apart: the first tells the search path and what to import, each further one
-brings the descriptors of one score. End of file is the leash: nothing is left when the parent is gone.
+socket that keeps messages apart: the first tells where AutoScorer is, the search path, what to import, how
+many keepers shall wait; each further one brings the descriptors of one score. End of file is the leash:
+nothing is left when the parent is gone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import select
@@ -19,54 +21,93 @@ import signal
 import socket
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from autoscorer.scorers.child.cradle import Cradles
+
 MESSAGE_BYTES = 65536
-MAX_DESCRIPTORS = 64
 POLL_MS = 1000
 
 
 def main() -> None:
+    gc.disable()
     control = socket.socket(fileno=int(sys.argv[1]))
     parent = os.getppid()
     hello = json.loads(control.recv(MESSAGE_BYTES))
     sys.path[:] = list(dict.fromkeys([*sys.path, *hello["search_path"]]))
-    keeper = importlib.import_module("autoscorer.scorers.child.keeper")
+    _take_package(hello["package"])
     for module in hello["modules"]:
         importlib.import_module(module)
-    importlib.import_module("autoscorer.scorers.child.walls").prepare()
+    walls = importlib.import_module("autoscorer.scorers.child.walls")
+    walls.prepare()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes in ended keepers
+    mounts = _mounts()
+    cradles = importlib.import_module("autoscorer.scorers.child.cradle").Cradles(
+        hello["waiting_keepers"],
+        keep=importlib.import_module("autoscorer.scorers.child.keeper").keep,
+        identities=walls.identities,
+        mounts=mounts,
+    )
     gc.collect()
     gc.freeze()  # the children share these pages as long as no collection writes to them
     control.send(b"ready")
-    while job := _next(control, parent):
-        try:
-            pid = os.fork()
-        except OSError as exc:  # the machine has no process left now; the next score may find one
-            with contextlib.suppress(OSError):  # nobody waits any more
-                os.write(job[keeper.STATUS], f"failed {type(exc).__name__}: {exc}\n".encode())
-        else:
-            if pid == 0:
-                control.close()
-                keeper.keep(job)
-        for descriptor in job:
-            os.close(descriptor)
+    _serve(control, cradles, parent=parent, mounts=mounts)
     control.close()
+    cradles.let_go()
     _await_keepers()
 
 
-def _next(control: socket.socket, parent: int) -> list[int]:
-    """The descriptors of the next score; empty when the parent is gone."""
+def _serve(control: socket.socket, cradles: Cradles, *, parent: int, mounts: int | None) -> None:
+    """Until the parent is gone."""
+    cradle = importlib.import_module("autoscorer.scorers.child.cradle")
     poller = select.poll()
     poller.register(control, select.POLLIN)
-    while not poller.poll(POLL_MS):
+    if mounts is not None:
+        poller.register(mounts, select.POLLPRI)
+    while True:
+        events = dict(poller.poll(POLL_MS))
         # A fork of the parent may hold the socket's other end; the parent's pid cannot be held.
         if os.getppid() != parent:
-            return []
+            return
+        if not events:
+            cradles.refill()  # no mount has changed for a second
+        if mounts in events:
+            cradles.let_go()
+        if control.fileno() in events:
+            score = cradle.receive(control)
+            if not score:
+                return
+            _hand_over(cradles, score, status=score[cradle.STATUS])
+            cradles.refill()
+
+
+def _hand_over(cradles: Cradles, score: list[int], *, status: int) -> None:
     try:
-        _, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, MAX_DESCRIPTORS)
-    except ConnectionError:
-        return []
-    return descriptors
+        cradles.hand_over(score)
+    except OSError as exc:  # the machine has no process left now; the next score may find one
+        with contextlib.suppress(OSError):  # nobody waits any more
+            os.write(status, f"failed {type(exc).__name__}: {exc}\n".encode())
+    for descriptor in score:
+        os.close(descriptor)
+
+
+def _take_package(folder: str) -> None:
+    """Import AutoScorer from ``folder``, our parent's, whatever the search path would find first."""
+    where = f"{folder}/__init__.py"
+    spec = importlib.util.spec_from_file_location("autoscorer", where, submodule_search_locations=[folder])
+    if spec is None or spec.loader is None:
+        raise ImportError(where)
+    sys.modules["autoscorer"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["autoscorer"])
+
+
+def _mounts() -> int | None:
+    """An open file that tells when something was mounted or unmounted; None where there is no /proc."""
+    try:
+        return os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 def _await_keepers() -> None:

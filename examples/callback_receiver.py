@@ -2,8 +2,9 @@
 
     python examples/callback_receiver.py --port 9000 --secret-file PATH
 
-The secret is CALLBACK_SECRET of the service, or the file `callback_secret` in its DATA_DIR. Take `verify`
-into your platform as it is; the libraries of https://www.standardwebhooks.com/ do the same.
+The secret is your organisation's: `autoscorer callbacks secret` or `GET /api/v1/callbacks/secret` tells it to
+organisers. Take `verify` into your platform as it is; the libraries of https://www.standardwebhooks.com/
+do the same.
 """
 
 import argparse

@@ -113,6 +113,18 @@ def _a_token(api: ApiSite, job: Job) -> Mapping[str, str]:
     return {"{token_id}": made.stored.token_id}
 
 
+def _organisation(api: ApiSite, job: Job) -> Mapping[str, str]:
+    """That of the job, or one that is not there."""
+    if job.task_id.startswith("00000000"):
+        return {"{organisation}": "absent"}
+    names = {one.organisation_id: one.name for one in api.store.access.organisations()}
+    return {"{organisation}": names[job.organisation_id]}
+
+
+def _of_organisation(api: ApiSite, job: Job) -> Mapping[str, Any]:
+    return {"params": {"organisation": _organisation(api, job)["{organisation}"]}}
+
+
 def _scorer_file(_api: ApiSite, _job: Job) -> Mapping[str, Any]:
     return {"json": {"file_path": "absent.py"}}
 
@@ -227,6 +239,15 @@ ROWS = (
         own=_by_role(201, 403, 403, 403),
     ),
     Row(method="GET", path="/api/v1/callbacks", own=_by_role(200, 200, 403, 403)),
+    Row(
+        method="GET",
+        path="/api/v1/callbacks/secret",
+        ask=_of_organisation,
+        names=_organisation,
+        own=_by_role(200, 200, 403, 403),
+        others=_by_role(200, 200, 403, 403),
+        foreign=_by_role(200, 404, 403, 403),
+    ),
     Row(
         method="POST",
         path="/api/v1/callbacks/{callback_id}/resend",

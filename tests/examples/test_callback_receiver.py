@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from autoscorer.maintenance.callbacks.duty import callbacks_duty
-from autoscorer.maintenance.callbacks.secret import callback_secrets
+from autoscorer.maintenance.callbacks.secret import secrets_of
 from autoscorer.maintenance.callbacks.signing import keys_of, signed_headers
 from tests.maintenance.test_callback_courier import Office, delivered, settings
 from tests.maintenance.test_callback_parts import SECRET, SIGNED, SIGNED_BODY
@@ -67,9 +67,14 @@ def test_it_refuses_everything_else(
 
 
 @pytest.fixture
-def listening(receiver: ModuleType, tmp_path: Path) -> Iterator[tuple[str, list[Any]]]:
-    """Its address, and the messages it was given."""
-    (secret,) = callback_secrets([], tmp_path)
+def office() -> Office:
+    return Office()
+
+
+@pytest.fixture
+def listening(receiver: ModuleType, office: Office, tmp_path: Path) -> Iterator[tuple[str, list[Any]]]:
+    """Its address, and the messages it was given; it has the secret of the office's organisation."""
+    (secret,) = secrets_of(office.organisation(), [], tmp_path)
     got: list[Any] = []
     handler = receiver.make_handler(secret, lambda callback_id, message: got.append((callback_id, message)))
     handler.log_message = lambda *_args: None
@@ -83,18 +88,25 @@ def listening(receiver: ModuleType, tmp_path: Path) -> Iterator[tuple[str, list[
 
 
 @pytest.mark.slow
-def test_it_takes_what_the_service_sends(listening: tuple[str, list[Any]], tmp_path: Path) -> None:
+def test_it_takes_what_the_service_sends_its_organisation_and_refuses_the_rest(
+    listening: tuple[str, list[Any]], office: Office, tmp_path: Path
+) -> None:
     url, got = listening
-    office = Office()
     callback_id = office.message(url)
+    another = office.message(url, organisation="another")
     office.clock.elapsed_s += _behind_s(office)
     duty = callbacks_duty(settings(tmp_path), office.store)
     duty.work()
-    until(lambda: delivered(office, callback_id))
+    until(lambda: delivered(office, callback_id) and _is_refused(office, another))
     duty.finish()
     ((told_id, message),) = got
     assert told_id == callback_id
     assert message["error"]["code"] == "CANCELLED"
+
+
+def _is_refused(office: Office, callback_id: str) -> bool:
+    found = next(one for one in office.store.callbacks.list() if one.callback_id == callback_id)
+    return found.last_error is not None and "401" in found.last_error
 
 
 def _behind_s(office: Office) -> float:
@@ -103,12 +115,15 @@ def _behind_s(office: Office) -> float:
 
 @pytest.mark.slow
 def test_a_message_that_comes_twice_is_given_once_and_a_forged_one_never(
-    listening: tuple[str, list[Any]], tmp_path: Path
+    listening: tuple[str, list[Any]], office: Office, tmp_path: Path
 ) -> None:
     url, got = listening
     body = json.dumps({"ok": True}).encode()
-    right = signed_headers("m1", body, keys_of(callback_secrets([], tmp_path)), sent_at_s=int(time.time()))
-    forged = signed_headers("m2", body, keys_of([SECRET]), sent_at_s=int(time.time()))
+    now_s = int(time.time())
+    right = signed_headers(
+        "m1", body, keys_of(secrets_of(office.organisation(), [], tmp_path)), sent_at_s=now_s
+    )
+    forged = signed_headers("m2", body, keys_of(secrets_of("another", [], tmp_path)), sent_at_s=now_s)
     with httpx.Client(trust_env=False) as client:
         statuses = [
             client.post(url, content=body, headers=headers).status_code
@@ -126,9 +141,9 @@ def test_a_message_that_comes_twice_is_given_once_and_a_forged_one_never(
 
 @pytest.mark.slow
 def test_it_runs_as_a_program_with_nothing_but_the_standard_library(tmp_path: Path) -> None:
-    callback_secrets([], tmp_path)
+    (tmp_path / "secret").write_text("".join(secrets_of("acme", [], tmp_path)))
     command = [sys.executable, "-I", "-S", str(PROGRAM), "--port", "0", "--secret-file"]
-    with subprocess.Popen([*command, str(tmp_path / "callback_secret")], stdout=subprocess.PIPE) as program:
+    with subprocess.Popen([*command, str(tmp_path / "secret")], stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         line = program.stdout.readline().decode()
         program.terminate()

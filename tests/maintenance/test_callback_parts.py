@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from autoscorer.maintenance.callbacks.messages import message_of
-from autoscorer.maintenance.callbacks.secret import callback_secrets
+from autoscorer.maintenance.callbacks.secret import callback_secrets, secrets_of
 from autoscorer.maintenance.callbacks.signing import keys_of, signed_headers
 from autoscorer.maintenance.callbacks.verdicts import DELAYS_S, Answer, Verdict, judge
 from autoscorer.store.leases import lease_of
@@ -180,6 +180,16 @@ def test_while_one_secret_replaces_another_both_sign() -> None:
     ]
     assert headers["webhook-signature"].split(" ") == alone
     assert alone[0] != alone[1]
+
+
+def test_each_organisation_has_a_secret_of_its_own_made_of_the_services(tmp_path: Path) -> None:
+    acme = "6f1d1e6e-6f7f-4a55-8a93-3f1c5fd7a0b1"
+    # By openssl: dgst -sha256 -mac HMAC over "autoscorer callbacks of 6f1d…", keyed with that of SECRET.
+    assert secrets_of(acme, [SECRET], tmp_path) == ("whsec_PEYoE8eUS+Xn23MeJ7nNiK9oY7+cpwd+yUK89I9SZro=",)
+    both = secrets_of(acme, ["whsec_" + "A" * 32, SECRET], tmp_path)
+    assert both[1:] == secrets_of(acme, [SECRET], tmp_path)
+    made = {secrets_of(name, [], tmp_path) for name in (acme, "another", acme)}
+    assert len(made | {callback_secrets([], tmp_path)}) == 3
 
 
 def test_the_secret_is_made_once_and_for_its_owner_only(tmp_path: Path) -> None:

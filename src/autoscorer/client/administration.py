@@ -8,7 +8,13 @@ from pydantic import BaseModel
 
 from autoscorer.client.answers import read_view
 from autoscorer.client.connection import Connection, in_path
-from autoscorer.schemas.service import CallbackView, OrganisationView, TokenRequest, TokenView
+from autoscorer.schemas.service import (
+    CallbackSecretView,
+    CallbackView,
+    OrganisationView,
+    TokenRequest,
+    TokenView,
+)
 
 View = TypeVar("View", bound=BaseModel)
 TOKENS, ORGANISATIONS, CALLBACKS = "/api/v1/tokens", "/api/v1/organisations", "/api/v1/callbacks"
@@ -64,6 +70,11 @@ class AdministrationCalls:
     def callbacks(self, *, state: str | None = None) -> list[CallbackView]:
         """Messages to receivers, newest first; ``state``: pending, delivered or dead."""
         return self._views(CallbackView, CALLBACKS, "callbacks", state=state)
+
+    def callback_secret(self, organisation: str | None = None) -> CallbackSecretView:
+        """What receivers verify callbacks with, of one's own organisation unless another is named."""
+        told = self._connection.get(f"{CALLBACKS}/secret", {"organisation": organisation})
+        return read_view(CallbackSecretView, told, where=self._connection.url)
 
     def resend(self, callback_id: str) -> CallbackView:
         """Send a message once more, whatever became of it."""

@@ -1,9 +1,4 @@
-"""Whose folder is whose below WORKSPACE_ROOT, and which workspace a request's words mean.
-
-WORKSPACE_ROOT/                           home of the first organisation, without what follows
-WORKSPACE_ROOT/organisations/NAME/        home of another one
-HOME/submissions/SUBJECT/                 what one participant may run
-"""
+"""Whose folder is whose below WORKSPACE_ROOT, and which workspace a request's words mean."""
 
 from __future__ import annotations
 
@@ -15,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from autoscorer.access.first import DEFAULT_ORGANISATION
+from autoscorer.access.folders import ORGANISATIONS, SUBMISSIONS, home_of
 from autoscorer.access.principal import Principal, not_found
 from autoscorer.store.base import Store
 from autoscorer.store.records import Role
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 
-ORGANISATIONS = "organisations"
-SUBMISSIONS = "submissions"
 _MAX_PARTS = 32
 _PLAIN_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 
@@ -55,8 +49,7 @@ class Homes:
 
     def home(self, organisation_id: str) -> Path:
         """The folder of an organisation; it need not be there. Raises NOT_FOUND."""
-        name = self._name_of(organisation_id)
-        return self.root if name == DEFAULT_ORGANISATION else self.root / ORGANISATIONS / name
+        return self.root / home_of(self._name_of(organisation_id))
 
     def submissions(self, principal: Principal, *, organisation_id: str | None = None) -> Path:
         """The folder of what ``principal`` submits, in their own organisation or in another one.

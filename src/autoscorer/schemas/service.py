@@ -181,6 +181,16 @@ class CallbackView(_Wire):
     finished_at: str | None
 
 
+class CallbackSecretView(_Wire):
+    """What an organisation's callbacks are signed with; two while one replaces the other, the new one first.
+
+    Both sign meanwhile: a receiver that knows either verifies.
+    """
+
+    organisation: str
+    secrets: list[str]
+
+
 class LoadRequest(_Wire):
     """`POST /scorers/load` and `/scorers/reload`: a file or package folder below SCORERS_DIR."""
 

@@ -7,13 +7,12 @@ from typing import Annotated
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from autoscorer.access.first import DEFAULT_ORGANISATION
+from autoscorer.access.folders import home_of
 from autoscorer.access.policy import Permission
 from autoscorer.access.principal import Principal
 from autoscorer.api.answers import Answer, answer
 from autoscorer.api.deps import GivenService, make_router, may
 from autoscorer.api.views import iso
-from autoscorer.intake.homes import ORGANISATIONS
 from autoscorer.schemas.service import OrganisationRequest, OrganisationView
 from autoscorer.store.records import Organisation
 
@@ -41,10 +40,9 @@ def create_organisation(service: GivenService, principal: Manager, asked: Organi
 
 
 def _view(organisation: Organisation) -> OrganisationView:
-    is_first = organisation.name == DEFAULT_ORGANISATION
     return OrganisationView(
         organisation_id=organisation.organisation_id,
         name=organisation.name,
-        folder="." if is_first else f"{ORGANISATIONS}/{organisation.name}",
+        folder=str(home_of(organisation.name)),
         created_at=iso(organisation.created_at),
     )

@@ -6,7 +6,7 @@ from autoscorer import __version__
 from autoscorer.executor.ownership import Owner
 from autoscorer.maintenance.callbacks.courier import Courier
 from autoscorer.maintenance.callbacks.messages import message_of
-from autoscorer.maintenance.callbacks.secret import callback_secrets
+from autoscorer.maintenance.callbacks.secret import secrets_of
 from autoscorer.maintenance.callbacks.sending import Sender
 from autoscorer.maintenance.callbacks.signing import keys_of, signed_headers
 from autoscorer.maintenance.callbacks.verdicts import Answer
@@ -33,12 +33,13 @@ class Deliveries:
         if body is None:
             return None
         sent_at_s = int(self._store.now().at.timestamp())
-        headers = signed_headers(callback.callback_id, body, self.keys(), sent_at_s=sent_at_s)
+        keys = self.keys(callback.organisation_id)
+        headers = signed_headers(callback.callback_id, body, keys, sent_at_s=sent_at_s)
         return self._sender.send(callback.url, headers, body)
 
-    def keys(self) -> tuple[bytes, ...]:
-        """What messages are signed with. Raises CONFIG_VALIDATION_ERROR."""
-        return keys_of(callback_secrets(self._settings.callback_secrets, self._settings.data_dir))
+    def keys(self, organisation_id: str) -> tuple[bytes, ...]:
+        """What an organisation's messages are signed with. Raises CONFIG_VALIDATION_ERROR."""
+        return keys_of(secrets_of(organisation_id, self._settings.callback_secrets, self._settings.data_dir))
 
     def _body(self, callback: Callback) -> bytes | None:
         job = self._store.jobs.get(callback.task_id)
@@ -74,7 +75,7 @@ def callbacks_duty(settings: Settings, store: Store, sender: Sender | None = Non
     )
 
     def work() -> None:
-        deliveries.keys()  # nothing is claimed that could not be signed
+        deliveries.keys("")  # nothing is claimed that could not be signed
         courier.deliver_due()
 
     duty = Duty(name="callbacks", every_s=EVERY_S, work=work, finish=courier.stop)

@@ -1,4 +1,4 @@
-"""The secret callbacks are signed with: the operator's, or one that is made once in DATA_DIR."""
+"""The secrets callbacks are signed with: one for each organisation, made of the service's own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from autoscorer.maintenance.callbacks.signing import PREFIX
+from autoscorer.maintenance.callbacks.signing import PREFIX, secret_for
 from autoscorer.utils.artifacts import atomic_writer, open_regular
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.logger import log_event
@@ -18,8 +18,16 @@ from autoscorer.utils.logger import log_event
 FILE_NAME = "callback_secret"
 
 
+def secrets_of(organisation_id: str, configured: Sequence[str], data_dir: Path) -> tuple[str, ...]:
+    """What an organisation's callbacks are signed with: one secret for each of `callback_secrets`.
+
+    Raises as that.
+    """
+    return tuple(secret_for(organisation_id, secret) for secret in callback_secrets(configured, data_dir))
+
+
 def callback_secrets(configured: Sequence[str], data_dir: Path) -> tuple[str, ...]:
-    """Those ``configured``, else what `DATA_DIR/callback_secret` holds, made when it is not there yet.
+    """The service's own: those ``configured``, else what `DATA_DIR/callback_secret` holds, made if absent.
 
     The file is for its owner's eyes only. Whoever makes it at the same time gets the same. Raises
     CONFIG_VALIDATION_ERROR when others can read it: whoever has it can forge callbacks.

@@ -15,6 +15,13 @@ def keys_of(secrets: Iterable[str]) -> tuple[bytes, ...]:
     return tuple(base64.b64decode(secret.removeprefix(PREFIX), validate=True) for secret in secrets)
 
 
+def secret_for(organisation_id: str, secret: str) -> str:
+    """The secret of one organisation, made of the service's: whoever has it knows nothing of another's."""
+    (key,) = keys_of([secret])
+    made = hmac.digest(key, f"autoscorer callbacks of {organisation_id}".encode(), hashlib.sha256)
+    return PREFIX + base64.b64encode(made).decode()
+
+
 def signed_headers(callback_id: str, body: bytes, keys: Sequence[bytes], *, sent_at_s: int) -> dict[str, str]:
     """What a receiver verifies: one signature a key, so that while one replaces another both are good.
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from autoscorer.access.first import DEFAULT_ORGANISATION
+from autoscorer.access.folders import SUBMISSIONS, home_of
 from autoscorer.maintenance.retention.folders import (
     entered_below,
     folder_names,
@@ -22,7 +22,6 @@ from autoscorer.store.records import JobQuery
 from autoscorer.utils.artifacts import remove_tree
 from autoscorer.utils.logger import log_event
 
-ORGANISATIONS, SUBMISSIONS = "organisations", "submissions"
 _OURS = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _UNFINISHED, _GOING = ".", ".removing-"
 
@@ -46,24 +45,18 @@ class Submissions:
             return []
         before_s = (now - timedelta(days=keep_days)).timestamp()
         removed: list[str] = []
-        for home in self._homes():
-            for subject in self._subjects(home):
+        for organisation in self._store.access.organisations():
+            for subject in self._subjects(str(home_of(organisation.name) / SUBMISSIONS)):
                 with suppress(OSError), entered_below(self._root, subject) as folder:
                     removed += self._clear(folder, subject, before_s)
         return removed
 
-    def _homes(self) -> Iterator[str]:
-        yield ""
-        for organisation in self._store.access.organisations():
-            if organisation.name != DEFAULT_ORGANISATION:
-                yield f"{ORGANISATIONS}/{organisation.name}/"
-
-    def _subjects(self, home: str) -> Iterator[str]:
+    def _subjects(self, submissions: str) -> Iterator[str]:
         names: list[str] = []
-        with suppress(OSError), entered_below(self._root, f"{home}{SUBMISSIONS}") as folder:
+        with suppress(OSError), entered_below(self._root, submissions) as folder:
             names = folder_names(folder)
         for name in names:
-            yield f"{home}{SUBMISSIONS}/{name}"
+            yield f"{submissions}/{name}"
 
     def _clear(self, folder: int, subject: str, before_s: float) -> Iterator[str]:
         for found in folder_names(folder):

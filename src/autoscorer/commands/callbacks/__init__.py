@@ -1,0 +1,1 @@
+"""`autoscorer callbacks`: what callbacks are signed with, what became of them, send one again."""

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -56,7 +56,7 @@ def harvest(source: Path, target: Path, policy: HarvestPolicy) -> Harvest:
     printable UTF-8 and for a tree too deep; OUTPUT_LIMIT for too many entries or bytes.
     """
     target.mkdir(mode=0o755)
-    walk = _Walk(policy, time.monotonic() + policy.timeout_s)
+    walk = _Walk(policy)
     try:
         root = os.open(source, _OPEN_DIR)
     except OSError as exc:
@@ -81,15 +81,75 @@ def harvest(source: Path, target: Path, policy: HarvestPolicy) -> Harvest:
     return walk.taken
 
 
-class _Walk:
-    """The state of one harvest: what was taken so far and what is still allowed."""
+class Taking:
+    """What was taken so far and what is still allowed: one policy, whatever the output is read from."""
 
-    def __init__(self, policy: HarvestPolicy, deadline: float) -> None:
+    def __init__(self, policy: HarvestPolicy) -> None:
         self.policy = policy
-        self.deadline = deadline
-        self.device = 0
+        self.deadline = time.monotonic() + policy.timeout_s
         self.entries = 0
         self.taken = Harvest()
+
+    def check_name(self, path: Sequence[str]) -> None:
+        """Raise OUTPUT_INVALID for a name that is no printable UTF-8, a path too long or too deep."""
+        if path and not (path[-1].isprintable() and _is_utf8(path[-1])):
+            self.refuse(path, "has a name that is not printable UTF-8")
+        if len(os.fsencode("/".join(path))) > self.policy.max_path_bytes:
+            self.refuse(path, f"has a path longer than {self.policy.max_path_bytes} bytes")
+        if len(path) > self.policy.max_depth:
+            self.refuse(path[:-1], f"is deeper than {self.policy.max_depth} folders")
+
+    def check_mode(self, path: Sequence[str], mode: int, *, folder: bool) -> None:
+        """Raise OUTPUT_INVALID for what its owner may not read."""
+        needed = stat.S_IRUSR | (stat.S_IXUSR if folder else 0)
+        if mode & needed != needed:
+            self.refuse(path, f"cannot be read (mode {stat.S_IMODE(mode):04o})")
+
+    def check_size(self, size: int) -> None:
+        """Raise OUTPUT_LIMIT if ``size`` more bytes are more than allowed."""
+        if self.taken.total_bytes + size > self.policy.max_bytes:
+            self.too_much("bytes", self.policy.max_bytes)
+
+    def store(self, path: tuple[str, ...], chunks: Iterable[bytes], target: Path) -> None:
+        """Write a file's content and its hash."""
+        digest = hashlib.sha256()
+        with target.open("xb") as copy:
+            for chunk in chunks:
+                self._count(len(chunk))
+                digest.update(chunk)
+                copy.write(chunk)
+        self.taken.sha256["/".join(path)] = digest.hexdigest()
+
+    def refuse(self, path: Sequence[str], why: str) -> NoReturn:
+        shown = "/".join(("output", *(part.encode("utf-8", "backslashreplace").decode() for part in path)))
+        shown = shown if len(shown) <= 200 else shown[:197] + "..."
+        raise AutoscorerError(
+            "OUTPUT_INVALID", f"{ascii(shown)[1:-1]} {why}", {"path": shown}, stage=self.policy.stage
+        )
+
+    def check_time(self) -> None:
+        if time.monotonic() > self.deadline:
+            self.too_much("seconds to copy", int(self.policy.timeout_s))
+
+    def too_much(self, unit: str, limit: int) -> NoReturn:
+        raise AutoscorerError(
+            "OUTPUT_LIMIT",
+            f"output/ holds more than the {limit} {unit} allowed",
+            {"limit": limit, "unit": unit},
+            stage=self.policy.stage,
+        )
+
+    def _count(self, size: int) -> None:
+        self.taken.total_bytes += size
+        if self.taken.total_bytes > self.policy.max_bytes:
+            self.too_much("bytes", self.policy.max_bytes)
+        self.check_time()
+
+
+class _Walk(Taking):
+    """One harvest of a folder."""
+
+    device = 0
 
     def copy_folder(self, root: int, parts: tuple[str, ...], target: Path) -> list[tuple[str, ...]]:
         """Copy the files of one folder; return its subfolders."""
@@ -108,13 +168,6 @@ class _Walk:
                     self._copy_file(folder, path, target / Path(*path))
         return folders
 
-    def refuse(self, path: Sequence[str], why: str) -> NoReturn:
-        shown = "/".join(("output", *(part.encode("utf-8", "backslashreplace").decode() for part in path)))
-        shown = shown if len(shown) <= 200 else shown[:197] + "..."
-        raise AutoscorerError(
-            "OUTPUT_INVALID", f"{ascii(shown)[1:-1]} {why}", {"path": shown}, stage=self.policy.stage
-        )
-
     def _names(self, folder: int, parts: tuple[str, ...]) -> list[str]:
         allowed = self.policy.max_entries - self.entries
         with os.scandir(folder) as entries:
@@ -128,15 +181,10 @@ class _Walk:
 
     def check_entry(self, path: tuple[str, ...], status: os.stat_result) -> None:
         kind = stat.S_IFMT(status.st_mode)
-        if path and not (path[-1].isprintable() and _is_utf8(path[-1])):
-            self.refuse(path, "has a name that is not printable UTF-8")
-        if len(os.fsencode("/".join(path))) > self.policy.max_path_bytes:
-            self.refuse(path, f"has a path longer than {self.policy.max_path_bytes} bytes")
+        self.check_name(path)
         if kind not in (stat.S_IFREG, stat.S_IFDIR):
             self.refuse(path, f"is {_KINDS.get(kind, 'a special file')}; only regular files are taken")
-        needed = stat.S_IRUSR | (stat.S_IXUSR if kind == stat.S_IFDIR else 0)
-        if status.st_mode & needed != needed:
-            self.refuse(path, f"cannot be read (mode {stat.S_IMODE(status.st_mode):04o})")
+        self.check_mode(path, status.st_mode, folder=kind == stat.S_IFDIR)
         if status.st_dev != self.device:
             self.refuse(path, "lies on another file system")
 
@@ -152,30 +200,8 @@ class _Walk:
                 self.refuse(path, "is not a regular file")
             if status.st_nlink != 1:
                 self.refuse(path, "has further hard links")
-            if self.taken.total_bytes + status.st_size > self.policy.max_bytes:
-                self.too_much("bytes", self.policy.max_bytes)
-            digest = hashlib.sha256()
-            with target.open("xb") as copy:
-                while chunk := source.read(_CHUNK_BYTES):
-                    self._count(len(chunk))
-                    digest.update(chunk)
-                    copy.write(chunk)
-        self.taken.sha256["/".join(path)] = digest.hexdigest()
-
-    def _count(self, size: int) -> None:
-        self.taken.total_bytes += size
-        if self.taken.total_bytes > self.policy.max_bytes:
-            self.too_much("bytes", self.policy.max_bytes)
-        if time.monotonic() > self.deadline:
-            self.too_much("seconds to copy", int(self.policy.timeout_s))
-
-    def too_much(self, unit: str, limit: int) -> NoReturn:
-        raise AutoscorerError(
-            "OUTPUT_LIMIT",
-            f"output/ holds more than the {limit} {unit} allowed",
-            {"limit": limit, "unit": unit},
-            stage=self.policy.stage,
-        )
+            self.check_size(status.st_size)
+            self.store(path, iter(lambda: source.read(_CHUNK_BYTES), b""), target)
 
 
 _KINDS = {

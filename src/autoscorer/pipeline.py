@@ -12,7 +12,7 @@ from typing import Any
 from autoscorer import records, staging
 from autoscorer.executor.base import AttemptPlan, Limits, RunOutcome, StopReason
 from autoscorer.executor.failures import verdict
-from autoscorer.harvest import Harvest, harvest
+from autoscorer.harvest import Harvest
 from autoscorer.job import JobContext, JobUnderWay, under_way
 from autoscorer.records import JobFacts
 from autoscorer.reports.pictures import NOT_DRAWN, add_pictures
@@ -133,7 +133,7 @@ def _execute(job: JobUnderWay, attempt: Attempt) -> None:
     taken = Harvest()
     ended: RunOutcome | None = None
 
-    def collect(folder: Path, outcome: RunOutcome) -> None:
+    def collect(_folder: Path, outcome: RunOutcome) -> None:
         nonlocal taken, ended
         job.claim.guard()
         ended = outcome
@@ -143,7 +143,7 @@ def _execute(job: JobUnderWay, attempt: Attempt) -> None:
         if failure is not None:
             raise failure
         with job.stage("harvest"):
-            taken = harvest(folder, fresh, job.policy("execution"))
+            taken = executor.take_output(attempt_plan, fresh, job.policy("execution"))
 
     try:
         with job.stage("execute"):

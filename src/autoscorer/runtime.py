@@ -55,20 +55,22 @@ def make_executor(backend: str, settings: Settings, isolation: Isolation = "hard
     from autoscorer.scheduler import choose_backend, on_a_node
 
     placed = on_a_node(settings)
-    name = choose_backend(backend, lambda: _engine_answers(placed))
+    name = choose_backend(backend, lambda: _engine_answers(placed), kubernetes_enabled=settings.k8s_enabled)
     made: Executor = _backend_module(name).make_executor(placed, isolation)
     return made
 
 
 def diagnose(backend: str, settings: Settings) -> Diagnosis:
-    """What ``backend`` enforces here, tried. ``auto`` is Docker where an engine answers, else local:
-    nothing is run for anybody, so here it may fall back.
+    """What ``backend`` enforces here, tried. ``auto`` is Kubernetes if enabled, else Docker where an
+    engine answers, else local: nothing is run for anybody, so here it may fall back.
 
     Raises AutoscorerError RESOURCE_UNAVAILABLE: no engine answers, or the backend's extra is missing.
     """
     from autoscorer.scheduler import on_a_node
 
     placed = on_a_node(settings)
+    if backend == "auto" and settings.k8s_enabled:
+        backend = "k8s"
     if backend == "auto":
         backend = "docker" if _engine_answers(placed) else "local"
     found: Diagnosis = _backend_module(backend).diagnose(placed)
@@ -166,12 +168,13 @@ def job_context(
     Raises RESOURCE_UNAVAILABLE for ``plots`` without the extra of that name.
     """
     from autoscorer.job import JobContext
+    from autoscorer.scheduler import settings_for
 
     if plots:
         check_can_draw()
 
     return JobContext(
-        settings=settings,
+        settings=settings_for(backend, settings),
         catalog=catalog,
         cache=cache,
         choose=lambda: make_executor(backend, settings, isolation),
@@ -294,6 +297,7 @@ def _executors_here(settings: Settings) -> list[Executor]:
     placed = on_a_node(settings)
     used_docker = any((settings.data_dir / "attempts").glob("*.json"))
     names = ["local", "docker"] if used_docker or _engine_answers(placed) else ["local"]
+    names += ["k8s"] if settings.k8s_enabled else []
     return [make_executor(name, settings) for name in names]
 
 

@@ -77,14 +77,33 @@ def on_a_node(settings: Settings) -> Settings:
     return replace(settings, docker_host=node.host)
 
 
-def choose_backend(asked: str, engine_answers: Callable[[], bool]) -> str:
-    """The backend's name; ``auto`` is Docker where an engine answers.
+def settings_for(asked: str, settings: Settings) -> Settings:
+    """The settings of a job on that backend: on Kubernetes K8S_DEFAULT_RESOURCES are its defaults."""
+    if asked != "k8s" and not (asked == "auto" and settings.k8s_enabled):
+        return settings
+    given = settings.k8s_default_resources
+    return replace(
+        settings,
+        default_cpu_cores=given.get("cpu", settings.default_cpu_cores),
+        default_memory_bytes=parse_memory(given["memory"])
+        if "memory" in given
+        else settings.default_memory_bytes,
+        default_gpus=given.get("gpus", settings.default_gpus),
+    )
+
+
+def choose_backend(
+    asked: str, engine_answers: Callable[[], bool], *, kubernetes_enabled: bool = False
+) -> str:
+    """The backend's name; ``auto`` is Kubernetes where that is enabled, else Docker where an engine answers.
 
     ``auto`` never falls back to less isolation by itself: with no container engine it raises
     RESOURCE_UNAVAILABLE and says what to do.
     """
     if asked != "auto":
         return asked
+    if kubernetes_enabled:
+        return "k8s"
     if engine_answers():
         return "docker"
     raise AutoscorerError(

@@ -17,6 +17,7 @@ from autoscorer.executor.ownership import Owner
 from autoscorer.job import JobContext
 from autoscorer.locking import Holder
 from autoscorer.records import JobFacts
+from autoscorer.scheduler import settings_for
 from autoscorer.schemas.job import SpecFault, spec_error
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.result_cache import ResultCache
@@ -113,7 +114,7 @@ class Worker:
             guard=ending.guard,
         )
         return JobContext(
-            settings=self._settings,
+            settings=settings_for(job.backend or "auto", self._settings),
             catalog=self._catalog,
             cache=self._cache,
             choose=lambda: self._make_executor(job.backend or "auto", self._settings),

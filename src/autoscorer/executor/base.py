@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscorer.executor.ownership import Owner
+from autoscorer.harvest import Harvest, HarvestPolicy, harvest
 
 
 class StopReason(StrEnum):
@@ -148,6 +149,13 @@ class Executor(ABC):
     def output_dir(self, plan: AttemptPlan) -> Path:
         """Where the program wrote; valid from `stage_in` to `clean_up`."""
         return plan.out_dir
+
+    def take_output(self, plan: AttemptPlan, target: Path, policy: HarvestPolicy) -> Harvest:
+        """Harvest what the program wrote into the new folder ``target``; valid while `collect` runs.
+
+        Raises AutoscorerError as `harvest.harvest` does.
+        """
+        return harvest(self.output_dir(plan), target, policy)
 
     def reap(self, is_alive: IsAlive) -> tuple[Reaped, ...]:
         """Remove what runs left whose owner is not alive, and nothing else. Safe to call at any time."""

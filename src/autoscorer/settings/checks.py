@@ -22,6 +22,7 @@ STRICT_SECURITY_OPTS = {
     "apparmor=docker-default",
 }
 CLIENT_CERTIFICATE = ("cert.pem", "key.pem")
+IN_CLUSTER_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _RESOURCE_MAXIMA = {"cpu": "MAX_CPU", "memory": "MAX_MEMORY", "gpus": "MAX_GPUS"}
 
 
@@ -81,6 +82,7 @@ def relations(valid: Mapping[str, Found]) -> Iterator[ConfigFault]:
         yield from _certificate_relations(valid["DOCKER_CERT_PATH"], verify)
     if "K8S_ENABLED" in valid and valid["K8S_ENABLED"].value:
         yield from _kubernetes_relations(valid)
+        yield from _transport_relations(valid)
 
 
 def _certificate_relations(folder: Found, verify: Found | None) -> Iterator[ConfigFault]:
@@ -120,6 +122,8 @@ def _kubernetes_relations(valid: Mapping[str, Found]) -> Iterator[ConfigFault]:
     # A part that is there and wrong is a fault already; it is not missing as well.
     absent = {key for key, found in valid.items() if not found.value}
     if {"K8S_API", "K8S_KUBECONFIG"} <= absent:
+        if IN_CLUSTER_TOKEN.is_file():  # a pod's own service account, where there is nothing to set
+            return
         expected = "K8S_API with K8S_TOKEN, or K8S_KUBECONFIG, because K8S_ENABLED is true"
         yield ConfigFault(key="K8S_API", source=DEFAULT, given="nothing", expected=expected)
     elif {"K8S_TOKEN", "K8S_KUBECONFIG"} <= absent:
@@ -131,6 +135,22 @@ def _kubernetes_relations(valid: Mapping[str, Found]) -> Iterator[ConfigFault]:
             yield ConfigFault(
                 key=key, source=found.source, given=shorten(found.value), expected="a file that exists"
             )
+
+
+def _transport_relations(valid: Mapping[str, Found]) -> Iterator[ConfigFault]:
+    transport = valid.get("K8S_TRANSPORT")
+    if transport is None or transport.value != "bind":
+        return
+    for key in ("K8S_WORKSPACE_CLAIM", "K8S_WORKSPACE_MOUNT"):
+        if key in valid and not valid[key].value:
+            expected = "a value with it, because K8S_TRANSPORT is bind"
+            yield ConfigFault(key=key, source=DEFAULT, given="nothing", expected=expected)
+    mount = valid.get("K8S_WORKSPACE_MOUNT")
+    if mount and mount.value and not mount.typed.is_dir():
+        expected = "a folder that exists"
+        yield ConfigFault(
+            key=mount.row.key, source=mount.source, given=shorten(mount.value), expected=expected
+        )
 
 
 def doubts(valid: Mapping[str, Found]) -> Iterator[str]:

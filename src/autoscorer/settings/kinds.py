@@ -16,6 +16,12 @@ _MEMORY = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9})(?=[KMGTkmgt]))?(|[KMGT]i?|
 _SCALES: dict[str, int] = {"": 1}
 for _power, _letter in enumerate("kmgt", start=1):
     _SCALES |= {_letter: 1024**_power, f"{_letter.upper()}i": 1024**_power, _letter.upper(): 1000**_power}
+_TOLERATION: Mapping[str, tuple[str, ...]] = {
+    "key": (),
+    "operator": ("Exists", "Equal"),
+    "value": (),
+    "effect": ("", "NoSchedule", "PreferNoSchedule", "NoExecute"),
+}
 _CREDENTIALS = ({"username", "password"}, {"identitytoken"}, {"registrytoken"})
 _HOSTLESS = {"unix", "npipe", "sqlite", "memory", "filesystem", "file", "rpc", "socket"}
 
@@ -181,6 +187,30 @@ def _mapping(raw: object, row: SettingRow) -> dict[str, Any]:
     return found
 
 
+def _labels(raw: object, row: SettingRow) -> dict[str, str]:
+    return {_text(key, row): _text(value, row) for key, value in _mapping(raw, row).items()}
+
+
+def _tolerations(raw: object, row: SettingRow) -> list[dict[str, Any]]:
+    found = _structured(raw, row)
+    if not isinstance(found, list):
+        raise ValueError(row.form)
+    return [_toleration(item, row) for item in found]
+
+
+def _toleration(raw: object, row: SettingRow) -> dict[str, Any]:
+    """As Kubernetes has it; what it would refuse in every pod is refused here, once."""
+    toleration = _mapping(raw, row)
+    seconds = toleration.get("tolerationSeconds", 0)
+    texts = {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
+    if not texts.keys() <= _TOLERATION.keys() or not isinstance(seconds, int) or isinstance(seconds, bool):
+        raise ValueError(row.form)
+    for key, value in texts.items():
+        if not isinstance(value, str) or (_TOLERATION[key] and value not in _TOLERATION[key]):
+            raise ValueError(row.form)
+    return toleration
+
+
 def _resources(raw: object, row: SettingRow) -> dict[str, Any]:
     like = {"cpu": row_of("DEFAULT_CPU"), "memory": row_of("DEFAULT_MEMORY"), "gpus": row_of("DEFAULT_GPU")}
     found = _mapping(raw, row)
@@ -238,14 +268,17 @@ _PARSERS: Mapping[str, Callable[[object, SettingRow], Any]] = {
     "url": _url,
     "names": _names,
     "mapping": _mapping,
+    "labels": _labels,
     "resources": _resources,
     "nodes": _nodes,
     "registries": _registries,
+    "tolerations": _tolerations,
 }
 _TYPES: Mapping[str, Callable[[Any], Any]] = {
     "path": Path,
     "memory": _bytes,
     "names": tuple,
+    "tolerations": tuple,
     "nodes": lambda nodes: tuple(Node(**node) for node in nodes),
 }
 

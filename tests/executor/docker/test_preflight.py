@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from autoscorer.executor.docker.image_names import ImageName
+from autoscorer.executor.image_names import ImageName
 from autoscorer.executor.docker.preflight import (
     DISK_RESERVE_BYTES,
     check_disk,

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from autoscorer.executor.base import OnEvent, StopSignal
 from autoscorer.executor.docker.client import Engine, engine_errors, engine_text
-from autoscorer.executor.docker.image_names import HUB, ImageName
+from autoscorer.executor.image_names import HUB, ImageName
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.retry import BackOff, retry_transient

@@ -18,10 +18,16 @@ from autoscorer.executor.base import AttemptPlan, OnEvent, StopSignal
 from autoscorer.executor.docker.archive_layout import ArchivedImage
 from autoscorer.executor.docker.client import Engine, engine_errors, engine_text
 from autoscorer.executor.docker.image_archive import ImageArchive, open_archive
-from autoscorer.executor.docker.image_names import ImageName, check_allowed, check_archive_allowed, same_name
 from autoscorer.executor.docker.image_pull import PULL_BACK_OFF, heed, messages, pull
 from autoscorer.executor.docker.preflight import check_disk, check_gpu_env, check_platform, runnable_image
 from autoscorer.executor.docker.types import EngineFacts, RunnableImage
+from autoscorer.executor.image_names import (
+    ImageName,
+    check_allowed,
+    check_archive_allowed,
+    image_name,
+    same_name,
+)
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.retry import BackOff
@@ -68,23 +74,6 @@ def ensure_image(
     )
     on_event("image_ready", {"image": image.name, "image_id": image.image_id, "source": source})
     return image
-
-
-def image_name(text: str) -> ImageName:
-    """``container.image`` in full. Raises CONFIG_VALIDATION_ERROR for what is no image name."""
-    try:
-        return ImageName.parse(text)
-    except ValueError as exc:
-        raise AutoscorerError(
-            "CONFIG_VALIDATION_ERROR",
-            f"container.image: {text[:100]!r} is no image name.",
-            {
-                "field": "container.image",
-                "expected": "[registry/]repository[:tag]",
-                "example": "python:3.10-slim",
-            },
-            cause="job_spec",
-        ) from exc
 
 
 def find_local(engine: Engine, name: ImageName) -> dict[str, Any] | None:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autoscorer.executor.docker.image_names import ImageName
 from autoscorer.executor.docker.types import EngineFacts, RunnableImage
+from autoscorer.executor.image_names import ImageName
 from autoscorer.utils.errors import AutoscorerError
 
 DISK_RESERVE_BYTES = 512 * 2**20  # for the container's own layer, its logs, and others

@@ -71,6 +71,23 @@ class ImageName:
         return f"{self.registry}/{self.repository}{'@' if self.digest else ':'}{self.version}"
 
 
+def image_name(text: str) -> ImageName:
+    """``container.image`` in full. Raises CONFIG_VALIDATION_ERROR for what is no image name."""
+    try:
+        return ImageName.parse(text)
+    except ValueError as exc:
+        raise AutoscorerError(
+            "CONFIG_VALIDATION_ERROR",
+            f"container.image: {text[:100]!r} is no image name.",
+            {
+                "field": "container.image",
+                "expected": "[registry/]repository[:tag]",
+                "example": "python:3.10-slim",
+            },
+            cause="job_spec",
+        ) from exc
+
+
 def _split(head: str) -> tuple[str, str]:
     """Registry and repository; by the engine's own rule the first part is a host if it looks like one."""
     first, slash, rest = head.partition("/")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoscorer.executor.docker.image_names import (
+from autoscorer.executor.image_names import (
     ImageName,
     check_allowed,
     check_archive_allowed,

@@ -1,0 +1,1 @@
+"""Kubernetes' own package: the only code that imports its SDK."""

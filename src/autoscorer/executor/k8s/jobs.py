@@ -1,0 +1,185 @@
+"""One Job at the cluster: made or found, asked about, removed. And what killed runs left, found again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from autoscorer.executor.base import IsAlive, Reaped
+from autoscorer.executor.k8s.client import (
+    CONFLICT,
+    NOT_FOUND,
+    Cluster,
+    RefusedError,
+    UnreachableError,
+    cluster_errors,
+)
+from autoscorer.executor.k8s.naming import (
+    ANNOTATION_CONTENT,
+    ANNOTATION_OWNER,
+    LABEL_ATTEMPT,
+    MANAGED_BY,
+    OURS,
+)
+from autoscorer.executor.k8s.network_policy import POLICY_NAME, deny_all
+from autoscorer.executor.ownership import Owner
+from autoscorer.utils.errors import AutoscorerError
+
+BATCH = "batch/v1"
+NETWORKING = "networking.k8s.io/v1"
+GONE_WITHIN_S = 60.0
+_PAUSE_S = 0.1
+
+
+def create_or_adopt(
+    cluster: Cluster, body: Mapping[str, Any], *, content: str, owner: Owner, is_alive: IsAlive
+) -> bool:
+    """Make the Job, unless it is there for the same attempt already; whether it was there.
+
+    So an answer that was lost makes no second one, and a controller that was killed takes up what it had
+    begun. What another, dead run left under the name with other content is removed first, its pods too.
+    Raises WORKSPACE_BUSY if its owner lives.
+    """
+    annotations = {ANNOTATION_OWNER: str(owner), ANNOTATION_CONTENT: content}
+    metadata = body["metadata"] | {"annotations": body["metadata"]["annotations"] | annotations}
+    name, deadline = metadata["name"], time.monotonic() + GONE_WITHIN_S
+    while True:
+        with cluster_errors("creating the Job", refused="CONTAINER_CREATE_FAILED"):
+            try:
+                cluster.call("POST", cluster.path("jobs", group=BATCH), body={**body, "metadata": metadata})
+            except RefusedError as exc:
+                if exc.status != CONFLICT:
+                    raise
+            else:
+                return False
+            there = _found(cluster, name)
+            if there is not None and _may_adopt(there, content=content, owner=owner, is_alive=is_alive):
+                _take_over(cluster, name, owner)
+                return True
+            remove_job(cluster, name)
+            wait_until_gone(cluster, name, deadline=deadline)
+
+
+def _may_adopt(there: Mapping[str, Any], *, content: str, owner: Owner, is_alive: IsAlive) -> bool:
+    metadata = there["metadata"]
+    annotations = metadata.get("annotations") or {}
+    its_owner = Owner.parse(annotations.get(ANNOTATION_OWNER, ""))
+    if its_owner is not None and its_owner != owner and is_alive(its_owner):
+        message = "this attempt runs already, started by a process that is alive"
+        raise AutoscorerError("WORKSPACE_BUSY", message, {"job": metadata["name"]})
+    is_over = any(row.get("status") == "True" for row in (there.get("status") or {}).get("conditions") or ())
+    same = annotations.get(ANNOTATION_CONTENT) == content
+    return same and not is_over and "deletionTimestamp" not in metadata
+
+
+def _take_over(cluster: Cluster, name: str, owner: Owner) -> None:
+    patch = {"metadata": {"annotations": {ANNOTATION_OWNER: str(owner)}}}
+    cluster.call("PATCH", cluster.path("jobs", name, group=BATCH), body=patch)
+
+
+def _found(cluster: Cluster, name: str) -> dict[str, Any] | None:
+    try:
+        return cluster.call("GET", cluster.path("jobs", name, group=BATCH))
+    except RefusedError as exc:
+        if exc.status == NOT_FOUND:
+            return None
+        raise
+
+
+def remove_job(cluster: Cluster, name: str, *, grace_s: int = 0) -> None:
+    """The Job first, so that it makes no further pod, then its pods. Safe to call twice.
+
+    Raises RefusedError, UnreachableError.
+    """
+    _delete(cluster, cluster.path("jobs", name, group=BATCH), {"propagationPolicy": "Background"})
+    for pod in pods_of(cluster, name):
+        remove_pod(cluster, pod, grace_s=grace_s)
+
+
+def remove_pod(cluster: Cluster, pod: Mapping[str, Any], *, grace_s: int = 0) -> None:
+    """This pod and no other that has its name by now."""
+    metadata = pod["metadata"]
+    options = {"gracePeriodSeconds": grace_s, "preconditions": {"uid": metadata["uid"]}}
+    _delete(cluster, cluster.path("pods", metadata["name"]), options)
+
+
+def _delete(cluster: Cluster, path: str, options: Mapping[str, Any]) -> None:
+    try:
+        cluster.call("DELETE", path, body={"apiVersion": "v1", "kind": "DeleteOptions", **options})
+    except RefusedError as exc:
+        if exc.status not in (NOT_FOUND, CONFLICT):
+            raise
+
+
+def pods_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:
+    query = {"labelSelector": f"{LABEL_ATTEMPT}={name}"}
+    return list(cluster.call("GET", cluster.path("pods"), query=query).get("items") or ())
+
+
+def wait_until_gone(cluster: Cluster, name: str, *, deadline: float) -> None:
+    """Until neither Job nor pod is there: what is removed may run on until then.
+
+    Raises CONTAINER_CREATE_FAILED if that takes too long.
+    """
+    while _found(cluster, name) is not None or pods_of(cluster, name):
+        if time.monotonic() > deadline:
+            raise AutoscorerError("CONTAINER_CREATE_FAILED", f"an earlier Job {name} does not go away")
+        time.sleep(_PAUSE_S)
+
+
+def events_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:
+    """What the cluster noted about an object, oldest first; nothing if it does not tell us."""
+    query = {"fieldSelector": f"involvedObject.name={name}"}
+    with suppress(RefusedError, UnreachableError):
+        found = cluster.call("GET", cluster.path("events"), query=query, budget_s=0.0).get("items") or []
+        return sorted(found, key=lambda row: str(row.get("lastTimestamp") or row.get("eventTime") or ""))
+    return []
+
+
+def refusals(cluster: Cluster, name: str) -> tuple[str, ...]:
+    """Why no pod was made for the Job, as the cluster says."""
+    rows = (row for row in events_of(cluster, name) if row.get("reason") == "FailedCreate")
+    return tuple(str(row.get("message", "")) for row in rows)
+
+
+def ensure_policy(cluster: Cluster) -> None:
+    """That pods without a network have none, where the cluster enforces it."""
+    with cluster_errors("creating the NetworkPolicy"):
+        try:
+            cluster.call("POST", cluster.path("networkpolicies", group=NETWORKING), body=deny_all())
+        except RefusedError as exc:
+            if exc.status == CONFLICT:
+                return
+            if exc.status != 403 or not _has_policy(cluster):
+                raise
+
+
+def _has_policy(cluster: Cluster) -> bool:
+    """Whoever may not write policies may still find that the operator has put ours there."""
+    try:
+        cluster.call("GET", cluster.path("networkpolicies", POLICY_NAME, group=NETWORKING))
+    except RefusedError:
+        return False
+    return True
+
+
+def reap(cluster: Cluster, is_alive: IsAlive, *, but: str = "") -> tuple[Reaped, ...]:
+    """Remove the Job and the pods of every attempt whose owner is not alive, ``but`` the one of that name.
+
+    Raises AutoscorerError.
+    """
+    with cluster_errors("looking for Jobs left behind"):
+        return tuple(_reaped(cluster, is_alive, but=but))
+
+
+def _reaped(cluster: Cluster, is_alive: IsAlive, *, but: str) -> Iterator[Reaped]:
+    query = {"labelSelector": f"{MANAGED_BY}={OURS}"}
+    for job in cluster.call("GET", cluster.path("jobs", group=BATCH), query=query).get("items") or ():
+        metadata = job["metadata"]
+        owner = Owner.parse((metadata.get("annotations") or {}).get(ANNOTATION_OWNER, ""))
+        if owner is None or metadata["name"] == but or is_alive(owner):
+            continue
+        remove_job(cluster, metadata["name"])
+        yield Reaped(kind="job", name=metadata["name"])

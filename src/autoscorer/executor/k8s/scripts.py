@@ -1,0 +1,78 @@
+"""What the helper container runs: small POSIX shell scripts that any busybox understands.
+
+It sees the data and what the program writes, shares no process and no network service with it, and never
+follows a link. What a program can do to it (a tree too deep to walk, no process left to fork) is the
+program's fault.
+"""
+
+from __future__ import annotations
+
+from autoscorer.executor.base import Limits
+from autoscorer.harvest import HarvestPolicy
+
+VOLUMES_AT = "/autoscorer"
+LAST_MEMBER = "meta.json"
+OVER_BYTES, OVER_ENTRIES, OVER_DEPTH = 44, 43, 42
+_WORKSPACE = f"{VOLUMES_AT}/workspace"
+_OUTPUT = f"{VOLUMES_AT}/output"
+_DEPTH = HarvestPolicy(max_bytes=0).max_depth
+
+
+def await_script(timeout_s: int) -> str:
+    """Ends when the data are complete: the runtime starts the next container only then.
+
+    Not later than ``timeout_s``: a kubelet does not let go of a pod while its hook runs.
+    """
+    tries = timeout_s * 20
+    return (
+        f"n=0; until [ -d {_WORKSPACE}/output ]; do n=$((n+1)); [ $n -lt {tries} ] || exit 1; "
+        "sleep 0.05; done"
+    )
+
+
+def receive_script(size_bytes: int, nonce: str) -> str:
+    """Takes a tar of ``size_bytes``, `LAST_MEMBER` its last, from standard input; making output/ is its last
+    step. Safe to run again: of an earlier one that was broken off nothing stays.
+    """
+    coming = f"coming-{nonce}"
+    return (
+        f"set -e; umask 022; cd {_WORKSPACE}; [ ! -d output ] || exit 0; "
+        f"rm -rf coming-* input {LAST_MEMBER}; "
+        f"mkdir {coming}; head -c {size_bytes} | tar -x -f - -C {coming}; "
+        # A tar that breaks off between two members looks whole to some programs.
+        f"[ -f {coming}/{LAST_MEMBER} ]; mv {coming}/input {coming}/{LAST_MEMBER} .; rmdir {coming}; "
+        "mkdir output"
+    )
+
+
+def watch_script(limits: Limits) -> str:
+    """Runs beside the program and ends with a code of its own as soon as it has written too much.
+
+    Space is counted as it is taken from the disk.
+    """
+    kib = -(-limits.output_bytes // 1024) + 1024  # what folders and files take besides their content
+    return (
+        "trap 'exit 0' TERM\n"
+        "while :; do\n"
+        "  sleep 1 & wait $!\n"
+        f"  ( {_checks(limits.output_entries)}"
+        f'[ "$(du -sk . | cut -f 1)" -le {kib} ] || exit {OVER_BYTES} )\n'
+        f"  code=$?; case $code in {OVER_DEPTH}|{OVER_ENTRIES}|{OVER_BYTES}) exit $code;; esac\n"
+        "done\n"
+    )
+
+
+def _checks(max_entries: int) -> str:
+    """Depth before anything that walks to the bottom."""
+    below = f"-mindepth {_DEPTH + 1} -maxdepth {_DEPTH + 1}"
+    count = f"find . -mindepth 1 -maxdepth {_DEPTH} | head -n {max_entries + 1} | wc -l"
+    return (
+        f"cd {_OUTPUT} || exit 1; "
+        f'[ -z "$(find . {below} | head -n 1)" ] || exit {OVER_DEPTH}; '
+        f'[ "$({count})" -le {max_entries} ] || exit {OVER_ENTRIES}; '
+    )
+
+
+def send_script(limits: Limits) -> str:
+    """Writes a tar of what the program has left to standard output, unless that is too deep or too much."""
+    return f"{_checks(limits.output_entries)}exec tar -c -f - ."

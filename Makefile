@@ -12,7 +12,7 @@ PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(BED) $(BIN)/pyte
 # With a Docker engine, started where none answers and stopped again afterwards.
 test test-docker reliability bench: BED = scripts/testbed run
 
-.PHONY: help install demo serve test check lint unit test-docker reliability chaos bench docs constraints clean
+.PHONY: help install demo serve test check lint unit test-docker test-k8s reliability chaos bench docs constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,11 +40,16 @@ serve: .venv/.core ## Start the service on this checkout, at http://127.0.0.1:80
 
 test: .venv/.dev ## Run the tests, bringing up what they need
 	@scripts/test-services
-	@$(PYTEST) -m 'not long'
+	@$(PYTEST) -m 'not long and not k8s'
 
 test-docker: .venv/.dev ## Run the tests that need a Docker engine, and no others
 	@scripts/test-services
-	@$(PYTEST) -m 'docker and not long'
+	@$(PYTEST) -m 'docker and not long and not k8s'
+
+test-k8s: BED = scripts/testbed run scripts/k8s-cluster run
+test-k8s: .venv/.dev ## Run the tests that need a Kubernetes cluster: AUTOSCORER_TEST_KUBECONFIG, else one started here
+	@scripts/test-services
+	@$(PYTEST) -m 'k8s'
 
 check: .venv/.dev lint unit ## Lint, types, import rules and the quick tests; under a minute
 
@@ -55,7 +60,7 @@ lint: .venv/.dev
 	@$(BIN)/lint-imports --no-logo
 
 unit: .venv/.dev
-	@$(PYTEST) -m 'not slow and not sandbox and not docker'
+	@$(PYTEST) -m 'not slow and not sandbox and not docker and not k8s'
 
 reliability: .venv/.dev ## Try every attack and fault on a real engine and write docs/RELIABILITY.md
 	@scripts/test-services

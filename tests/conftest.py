@@ -1,5 +1,5 @@
-"""What every test may rely on: `sandbox` has bubblewrap, `docker` an engine and images, `postgres`,
-`redis` and `rabbitmq` a server.
+"""What every test may rely on: `sandbox` has bubblewrap, `docker` an engine and images, `k8s` a cluster,
+`postgres`, `redis` and `rabbitmq` a server.
 
 Where they are missing such a test skips with the reason. In CI, run by root, whatever skips has failed:
 there every test is to have what it needs.
@@ -71,9 +71,16 @@ def _missing_engine() -> str | None:
     return None if b" 200 " in answer else "the test images are missing; scripts/testbed makes them"
 
 
+def _missing_cluster() -> str | None:
+    if os.environ.get("AUTOSCORER_TEST_KUBECONFIG"):
+        return None
+    return "AUTOSCORER_TEST_KUBECONFIG is not set; `make test-k8s` sets it or starts a cluster"
+
+
 _MISSING = {
     "sandbox": _missing_sandbox,
     "docker": _missing_engine,
+    "k8s": _missing_cluster,
     "postgres": missing_postgres,
     "redis": missing_redis,
     "rabbitmq": missing_rabbitmq,

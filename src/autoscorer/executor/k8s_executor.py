@@ -55,7 +55,7 @@ class _Attempt:
         self.made = ExitStack()
         self.bound: binding.Bound | None = None
         self.is_created = False
-        self.is_over = False
+        self.is_running = False
         self.end: PodEnd | None = None
         self.pull_seconds: float | None = None
         self.log: PodLog | None = None
@@ -132,6 +132,7 @@ class K8sExecutor(Executor):
         )
         _refuse(attempt)
         if attempt.end is None:
+            attempt.is_running = True
             attempt.pull_seconds = attempt.vigil.pull_seconds()
             started = {"backend": self.name, "job": attempt.name, "pod": attempt.vigil.pod_name}
             on_event("execution_started", started | _facts(attempt) | attempt.vigil.times.seconds())
@@ -209,7 +210,7 @@ class K8sExecutor(Executor):
             with suppress(RefusedError, UnreachableError):
                 remove_job(attempt.cluster, attempt.name, grace_s=grace_s)
             attempt.vigil.until_gone(within_s=STOP_WITHIN_S)
-        attempt.is_over = True
+        attempt.is_running = False
         if attempt.log is None:
             return True
         # Of a pod that is gone there is no more to read than was read.

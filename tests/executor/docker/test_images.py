@@ -13,10 +13,10 @@ import pytest
 
 from autoscorer.executor.base import StopReason
 from autoscorer.executor.docker.client import Engine, connect
-from autoscorer.executor.image_names import ImageName
 from autoscorer.executor.docker.image_pull import credentials, pull
 from autoscorer.executor.docker.images import ensure_image, find_local
 from autoscorer.executor.docker.types import RunnableImage
+from autoscorer.executor.image_names import ImageName
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError, Blame
 from autoscorer.utils.retry import BackOff

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from autoscorer.executor.image_names import ImageName
 from autoscorer.executor.docker.preflight import (
     DISK_RESERVE_BYTES,
     check_disk,
@@ -15,6 +14,7 @@ from autoscorer.executor.docker.preflight import (
     runnable_image,
 )
 from autoscorer.executor.docker.types import EngineFacts, RunnableImage
+from autoscorer.executor.image_names import ImageName
 from autoscorer.utils.errors import AutoscorerError, Blame
 
 DIGEST = "sha256:" + "ab" * 32

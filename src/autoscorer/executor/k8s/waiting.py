@@ -270,7 +270,7 @@ def duration_s(facts: PodFacts, times: Times) -> float:
     started, finished = _time(ended.get("startedAt")), _time(ended.get("finishedAt"))
     if started and finished:
         return max(0.0, (finished - started).total_seconds())
-    return round(seen, 3)
+    return round(max(0.0, seen), 3)
 
 
 def _running_for_s(facts: PodFacts) -> float:

@@ -1,0 +1,303 @@
+"""What no cluster does on demand, against a scripted API server: nothing in this file is a real cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+import pytest
+
+from autoscorer.executor.base import StopReason
+from autoscorer.executor.k8s import waiting
+from autoscorer.executor.k8s import watch as watching
+from autoscorer.executor.k8s.client import Cluster, RefusedError, UnreachableError, cluster_errors
+from autoscorer.executor.k8s.jobs import create_or_adopt, reap
+from autoscorer.executor.k8s.naming import ANNOTATION_CONTENT, ANNOTATION_OWNER
+from autoscorer.executor.k8s.verdicts import Means
+from autoscorer.executor.k8s.waiting import Vigil
+from autoscorer.executor.k8s.watch import PodWatch
+from autoscorer.executor.ownership import Owner
+from autoscorer.utils.errors import AutoscorerError
+from tests.executor.attempts import eventually
+from tests.executor.k8s.scripted import Answer, Script, a_pod, pods, served
+
+PODS = "/api/v1/namespaces/jobs/pods"
+JOBS = "/apis/batch/v1/namespaces/jobs/jobs"
+OK: Answer = (200, {}, {})
+RUNNING = {"containerStatuses": [{"name": "main", "state": {"running": {}}}], "phase": "Running"}
+EXITED = {
+    "containerStatuses": [{"name": "main", "state": {"terminated": {"exitCode": 0}}}],
+    "phase": "Running",
+}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "PAUSE_S", 0.01)
+    monkeypatch.setattr(watching, "POLL_S", 0.05)
+    monkeypatch.setattr(waiting, "LATENESS_S", 0.0)
+
+
+def event(kind: str, thing: dict[str, Any]) -> dict[str, Any]:
+    return {"type": kind, "object": thing}
+
+
+def vigil(cluster: Cluster, watch: PodWatch, **changes: Any) -> Vigil:
+    options = {"name": "n", "start_timeout_s": 30, "time_limit_s": 60, "is_staged": True, **changes}
+    return Vigil(cluster, watch, **options)
+
+
+def test_a_busy_server_is_asked_again_when_it_says() -> None:
+    waits: list[float] = []
+    busy: Answer = (429, {"reason": "TooManyRequests"}, {"Retry-After": "3"})
+    script = Script(others={("GET", "/version"): deque([busy, (503, {}, {}), (200, {"ok": True}, {})])})
+    with served(script) as cluster:
+        cluster._sleep = waits.append
+        assert cluster.call("GET", "/version") == {"ok": True}
+    assert 3 <= waits[0] < 4
+    assert waits[1] < 1
+
+
+def test_a_server_that_stays_busy_is_given_up() -> None:
+    script = Script(others={("GET", "/version"): deque([(429, {}, {"Retry-After": "30"})])})
+    with (
+        served(script) as cluster,
+        pytest.raises(AutoscorerError, match="busy or away") as caught,
+        cluster_errors("asking"),
+    ):
+        cluster.call("GET", "/version", budget_s=5)
+    assert caught.value.code == "RESOURCE_UNAVAILABLE"
+    assert len(script.asked) == 1
+
+
+def test_what_is_forbidden_is_not_asked_twice() -> None:
+    script = Script(others={("GET", "/version"): deque([(403, {"message": "jobs is forbidden"}, {})])})
+    with served(script) as cluster, pytest.raises(RefusedError):
+        cluster.call("GET", "/version")
+    assert len(script.asked) == 1
+
+
+def test_a_server_that_is_not_there_is_unreachable() -> None:
+    with served(Script()) as cluster:
+        pass
+    with pytest.raises(UnreachableError):
+        cluster.call("GET", "/version", budget_s=0)
+
+
+def test_a_watch_that_is_too_old_begins_again_with_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "POLL_S", 600.0)
+    gone = event("ERROR", {"code": 410, "reason": "Expired"})
+    script = Script(
+        lists=deque([pods(a_pod(version=5, **RUNNING)), pods(a_pod(version=9, **EXITED), version="9")]),
+        watches=deque([([gone], "end"), ([], "hang")]),
+    )
+    with served(script) as cluster:
+        watch = PodWatch(cluster, "n")
+        end = vigil(cluster, watch).until_ended([])
+        assert eventually(lambda: len(script.asked) >= 4)
+        script.over.set()
+        watch.close()
+    assert end.verdict is not None
+    assert end.verdict.means is Means.EXITED
+    assert script.asked[:4] == [("GET", PODS), ("GET", PODS + "?watch")] * 2
+
+
+def test_a_watch_that_is_open_and_silent_is_not_believed() -> None:
+    script = Script(
+        lists=deque([pods(a_pod(version=5, **RUNNING)), pods(a_pod(version=6, **EXITED))]),
+        watches=deque([([], "hang")]),
+    )
+    with served(script) as cluster:
+        watch = PodWatch(cluster, "n")
+        end = vigil(cluster, watch).until_ended([])
+        script.over.set()
+        watch.close()
+    assert end.verdict is not None
+    assert end.verdict.means is Means.EXITED
+
+
+def test_an_event_that_comes_late_changes_nothing() -> None:
+    stale = event("MODIFIED", a_pod(version=3, **RUNNING))
+    script = Script(lists=deque([pods(a_pod(version=8, **EXITED))]), watches=deque([([stale], "hang")]))
+    with served(script) as cluster:
+        watch = PodWatch(cluster, "n")
+        assert eventually(lambda: ("GET", PODS + "?watch") in script.asked)
+        end = vigil(cluster, watch).until_ended([])
+        script.over.set()
+        watch.close()
+    assert end.facts.ended == {"exitCode": 0}
+
+
+def test_a_cluster_that_goes_away_ends_no_program_until_it_is_away_for_long() -> None:
+    away: Answer = (503, {}, {})
+    script = Script(lists=deque([pods(a_pod(version=5, **RUNNING)), away]), watches=deque([([], "end")]))
+    with served(script) as cluster:
+        watch = PodWatch(cluster, "n")
+        end = vigil(cluster, watch, silence_s=0.5).until_ended([])
+        watch.close()
+    assert end.verdict is not None
+    assert end.verdict.means is Means.GAP
+
+
+def test_a_cluster_that_is_away_at_the_deadline_blames_nobody_for_it() -> None:
+    away: Answer = (503, {}, {})
+    script = Script(lists=deque([pods(a_pod(version=5, **RUNNING)), away]), watches=deque([([], "end")]))
+    with served(script) as cluster:
+        watch = PodWatch(cluster, "n")
+        end = vigil(cluster, watch, time_limit_s=0.1, silence_s=1.0).until_ended([])
+        watch.close()
+    assert end.stopped is not StopReason.TIME_LIMIT
+
+
+def test_a_program_seen_running_after_its_deadline_is_late() -> None:
+    script = Script(lists=deque([pods(a_pod(version=5, **RUNNING))]), watches=deque([([], "hang")]))
+    with served(script) as cluster:
+        watch = PodWatch(cluster, "n")
+        end = vigil(cluster, watch, time_limit_s=0.1).until_ended([])
+        script.over.set()
+        watch.close()
+    assert end.stopped is StopReason.TIME_LIMIT
+
+
+def test_a_disruption_the_cluster_names_is_the_platforms() -> None:
+    row = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}
+    script = Script(
+        lists=deque([pods(a_pod(version=5, **RUNNING))]),
+        watches=deque([([event("MODIFIED", a_pod(version=6, conditions=[row], **RUNNING))], "hang")]),
+    )
+    with served(script) as cluster:
+        watch = PodWatch(cluster, "n")
+        end = vigil(cluster, watch).until_ended([])
+        script.over.set()
+        watch.close()
+    assert end.verdict is not None
+    assert end.verdict.means is Means.GAP
+    assert end.verdict.text == "PreemptionByScheduler"
+
+
+def test_a_further_pod_is_deleted_on_sight_and_never_judged() -> None:
+    further = a_pod("u2", version=7, **EXITED)
+    script = Script(
+        lists=deque([pods(a_pod(version=5, **RUNNING)), pods(a_pod(version=5, **RUNNING), further)]),
+        watches=deque([([], "hang")]),
+        others={("DELETE", f"{PODS}/pod-u2"): deque([OK])},
+    )
+    deleted = threading.Event()
+
+    def until_deleted() -> StopReason | None:
+        if ("DELETE", f"{PODS}/pod-u2") in script.asked:
+            deleted.set()
+        return StopReason.CANCELLED if deleted.is_set() else None
+
+    with served(script) as cluster:
+        watch = PodWatch(cluster, "n")
+        end = vigil(cluster, watch).until_ended([until_deleted])
+        script.over.set()
+        watch.close()
+    assert end.stopped is StopReason.CANCELLED
+    assert end.facts.running
+    assert script.asked.count(("DELETE", f"{PODS}/pod-u2")) == 1
+
+
+def test_a_job_the_cluster_may_not_make_a_pod_for_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "ASK_WHY_S", 0.0)
+    monkeypatch.setattr(waiting, "REFUSED_S", 0.0)
+    said = 'pods "n-1" is forbidden: violates PodSecurity "restricted:latest"'
+    events = {"items": [{"reason": "FailedCreate", "message": said}]}
+    script = Script(
+        lists=deque([pods()]),
+        watches=deque([([], "hang")]),
+        others={("GET", "/api/v1/namespaces/jobs/events"): deque([(200, events, {})])},
+    )
+    with served(script) as cluster:
+        watch = PodWatch(cluster, "n")
+        with pytest.raises(AutoscorerError, match="PodSecurity") as caught:
+            vigil(cluster, watch).until_started(lambda: None, bring_in=lambda _pod: None)
+        script.over.set()
+        watch.close()
+    assert (caught.value.code, caught.value.blame) == ("RESOURCE_UNAVAILABLE", "operator")
+
+
+# --- one Job for one attempt
+
+ME = Owner(space="m:b:n", pid=1, started_ticks=1)
+OTHER = Owner(space="m:b:n", pid=2, started_ticks=2)
+BODY = {"metadata": {"name": "n", "annotations": {}}, "spec": {}}
+CONFLICT: Answer = (409, {"reason": "AlreadyExists"}, {})
+MISSING: Answer = (404, {}, {})
+
+
+def job(owner: Owner, content: str = "same", **status: Any) -> Answer:
+    annotations = {ANNOTATION_OWNER: str(owner), ANNOTATION_CONTENT: content}
+    return 200, {"metadata": {"name": "n", "annotations": annotations}, "status": status}, {}
+
+
+def make(script: Script, *, is_alive: bool) -> bool:
+    with served(script) as cluster:
+        return create_or_adopt(cluster, BODY, content="same", owner=ME, is_alive=lambda _owner: is_alive)
+
+
+def test_an_answer_that_was_lost_makes_no_second_job() -> None:
+    # The first answer says that the server is away, and yet it had made the Job.
+    script = Script(
+        others={
+            ("POST", JOBS): deque([(503, {}, {}), CONFLICT]),
+            ("GET", f"{JOBS}/n"): deque([job(ME)]),
+            ("PATCH", f"{JOBS}/n"): deque([OK]),
+        }
+    )
+    assert make(script, is_alive=True)
+    assert [what for what, _ in script.asked].count("DELETE") == 0
+
+
+def test_what_a_dead_process_had_begun_is_taken_up() -> None:
+    script = Script(
+        others={
+            ("POST", JOBS): deque([CONFLICT]),
+            ("GET", f"{JOBS}/n"): deque([job(OTHER)]),
+            ("PATCH", f"{JOBS}/n"): deque([OK]),
+        }
+    )
+    assert make(script, is_alive=False)
+
+
+def test_what_a_living_process_runs_is_left_alone() -> None:
+    script = Script(others={("POST", JOBS): deque([CONFLICT]), ("GET", f"{JOBS}/n"): deque([job(OTHER)])})
+    with pytest.raises(AutoscorerError) as caught:
+        make(script, is_alive=True)
+    assert caught.value.code == "WORKSPACE_BUSY"
+
+
+@pytest.mark.parametrize(
+    "there",
+    [job(OTHER, "other data"), job(OTHER, conditions=[{"type": "Failed", "status": "True"}])],
+    ids=["other data", "over"],
+)
+def test_what_was_another_run_is_gone_before_this_one_begins(there: Answer) -> None:
+    script = Script(
+        lists=deque([pods(a_pod()), pods(a_pod()), pods()]),
+        others={
+            ("POST", JOBS): deque([CONFLICT, (201, {}, {})]),
+            ("GET", f"{JOBS}/n"): deque([there, MISSING]),
+            ("DELETE", f"{JOBS}/n"): deque([OK]),
+            ("DELETE", f"{PODS}/pod-u1"): deque([OK]),
+        },
+    )
+    assert not make(script, is_alive=False)
+    made = [at for at, asked in enumerate(script.asked) if asked == ("POST", JOBS)]
+    last_look = max(at for at, asked in enumerate(script.asked) if asked == ("GET", PODS))
+    assert made[0] < last_look < made[1]
+
+
+def test_only_what_nobody_alive_owns_is_reaped() -> None:
+    rows = [job(OTHER)[1], {"metadata": {"name": "not-ours", "annotations": {}}}]
+    script = Script(
+        lists=deque([pods()]),
+        others={("GET", JOBS): deque([(200, {"items": rows}, {})]), ("DELETE", f"{JOBS}/n"): deque([OK])},
+    )
+    with served(script) as cluster:
+        assert reap(cluster, lambda _owner: True) == ()
+        assert reap(cluster, lambda _owner: False, but="n") == ()
+        assert [reaped.name for reaped in reap(cluster, lambda _owner: False)] == ["n"]
+    assert [path for what, path in script.asked if what == "DELETE"] == [f"{JOBS}/n"]

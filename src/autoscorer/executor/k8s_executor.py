@@ -188,7 +188,7 @@ class K8sExecutor(Executor):
                 # What stays now, the next run's sweep removes, or the Job's own deadline.
                 with suppress(RefusedError, UnreachableError):
                     remove_job(
-                        attempt.cluster, attempt.name, grace_s=0 if attempt.is_over else TERMINATE_GRACE_S
+                        attempt.cluster, attempt.name, grace_s=TERMINATE_GRACE_S if attempt.is_running else 0
                     )
             if attempt.log is not None:
                 attempt.log.close()

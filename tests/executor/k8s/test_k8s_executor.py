@@ -81,7 +81,8 @@ def test_too_much_memory_is_named(tmp_path: Path) -> None:
 def test_the_time_limit_ends_a_program_and_its_log_is_kept(tmp_path: Path) -> None:
     ran = run_pod(pod_plan(tmp_path, "echo begun; trap '' TERM; while :; do sleep 1; done", time_limit_s=2))
     assert ran.code == "TIME_LIMIT"
-    assert ran.log == b"begun\n"
+    # A kubelet may add that it cannot find the container any more.
+    assert ran.log.startswith(b"begun\n")
 
 
 def test_a_cancel_ends_a_program(tmp_path: Path) -> None:
@@ -141,7 +142,8 @@ def test_a_log_is_complete_and_bounded(tmp_path: Path) -> None:
     ran = run_pod(pod_plan(tmp_path, script))
     # The two streams are pipes of their own, so their order is nobody's promise.
     assert sorted(ran.log.splitlines()) == sorted([b"last", *(b"line %d" % i for i in range(1, 3001))])
-    flood = run_pod(pod_plan(tmp_path, "yes | head -c 20000000; echo the end"))
+    line = "x" * 1000
+    flood = run_pod(pod_plan(tmp_path, f"yes {line} | head -c 20000000; echo the end", cpu_cores=0.5))
     assert len(flood.log) <= MIB + 100
     assert flood.log.endswith(b"the end\n")
     assert flood.outcome.log_bytes_dropped > 18_000_000

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from autoscorer.executor.k8s.client import connect
 from autoscorer.executor.k8s.jobs import BATCH, pods_of, remove_job
+from autoscorer.executor.k8s.naming import ANNOTATION_JOB
 from tests.cli import call
 from tests.executor.attempts import eventually
 from tests.executor.k8s.conftest import claim_here
@@ -77,7 +79,7 @@ def test_auto_is_kubernetes_where_it_is_enabled(tmp_path: Path, monkeypatch: pyt
     assert called.answer["data"]["result"]["versioning"]["backend"] == "k8s"
 
 
-def small_job(folder: Path, *, seconds: float = 0.0, job_id: str = "small") -> Path:
+def small_job(folder: Path, *, seconds: float = 0.0) -> Path:
     (folder / "input").mkdir(parents=True)
     (folder / "reference").mkdir()
     (folder / "reference" / "gt.csv").write_text("id,label\n1,cat\n2,dog\n")
@@ -87,7 +89,7 @@ def small_job(folder: Path, *, seconds: float = 0.0, job_id: str = "small") -> P
         "open('output/pred.csv', 'w').write('id,label\\n1,cat\\n2,dog\\n')"
     )
     spec = {
-        "job_id": job_id,
+        "job_id": f"job-{uuid.uuid4().hex}",
         "task_type": "classification",
         "scorer": "classification_f1",
         "time_limit": 60,
@@ -99,7 +101,7 @@ def small_job(folder: Path, *, seconds: float = 0.0, job_id: str = "small") -> P
 
 
 def test_twenty_jobs_at_once_end_right(tmp_path: Path) -> None:
-    workspaces = [small_job(tmp_path / str(number), job_id=f"job-{number}") for number in range(20)]
+    workspaces = [small_job(tmp_path / str(number)) for number in range(20)]
     with ThreadPoolExecutor(20) as pool:
         codes = list(pool.map(lambda workspace: controller(workspace).wait(), workspaces))
     results = [json.loads((path / "output" / "result.json").read_text()) for path in workspaces]
@@ -135,12 +137,12 @@ def test_a_controller_killed_on_the_way_leaves_one_result_and_nothing_else(tmp_p
         assert eventually(lambda: step in events(workspace) or first.poll() is not None)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    before = jobs_of(tmp_path)
+    before = jobs_of(workspace)
     assert len(before) <= 1
     second = controller(workspace)
     seen = before
     while second.poll() is None:
-        now = jobs_of(tmp_path)
+        now = jobs_of(workspace)
         assert len(now) <= 1
         seen |= now
         time.sleep(0.1)
@@ -149,7 +151,7 @@ def test_a_controller_killed_on_the_way_leaves_one_result_and_nothing_else(tmp_p
     assert not before or len(seen) == 1
     result = json.loads((workspace / "output" / "result.json").read_text())
     assert result["summary"]["score"] == 1.0
-    assert eventually(lambda: jobs_of(tmp_path) == set())
+    assert eventually(lambda: jobs_of(workspace) == set())
     assert not (workspace / ".attempts").exists() or os.listdir(workspace / ".attempts") == []
 
 
@@ -159,26 +161,23 @@ def events(workspace: Path) -> list[str]:
     return [json.loads(line)["event"] for line in lines if line.endswith("}")]
 
 
-def jobs_of(root: Path) -> set[str]:
-    """The Jobs of attempts below ``root``, by uid. Whose they are is in an annotation, by hash."""
-    with connect(settings(root)) as cluster:
+def jobs_of(workspace: Path) -> set[str]:
+    """The Jobs of a workspace's job, by uid."""
+    return {str(row["metadata"]["uid"]) for row in rows_of(workspace)}
+
+
+def rows_of(workspace: Path) -> list[dict[str, Any]]:
+    job_id = json.loads((workspace / "meta.json").read_text())["job_id"]
+    with connect(settings(workspace)) as cluster:
         found = cluster.call("GET", cluster.path("jobs", group=BATCH))["items"]
-        mine = {attempt_name(root / "ws", number) for number in range(1, 6)}
-        return {row["metadata"]["uid"] for row in found if row["metadata"]["name"] in mine}
-
-
-def attempt_name(workspace: Path, number: int) -> str:
-    import hashlib
-
-    text = "\0".join(("small", str(number), str(workspace / ".attempts" / str(number)), ""))
-    return f"autoscorer-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    return [row for row in found if row["metadata"]["annotations"].get(ANNOTATION_JOB) == job_id]
 
 
 def test_clean_removes_what_a_killed_run_left_and_nothing_else(tmp_path: Path) -> None:
     workspace = small_job(tmp_path / "ws", seconds=600)
     first = controller(workspace)
     assert eventually(lambda: "execution_started" in events(workspace))
-    name = next(iter(attempt_name(workspace, 1) for _ in range(1)))
+    name = rows_of(workspace)[0]["metadata"]["name"]
     with connect(settings(tmp_path)) as cluster:
         try:
             call("clean", "--backend", "k8s")

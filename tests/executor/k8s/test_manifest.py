@@ -101,14 +101,19 @@ def test_ids_that_share_a_prefix_have_names_of_their_own(tmp_path: Path) -> None
     others = [
         replace(one, job_id="job-1" + "x" * 300),
         replace(one, job_id="job-1" + "x" * 301),
-        replace(one, attempt_id="11"),
-        replace(one, lease="t/1/w"),
+        replace(one, lease="task-1/1/worker"),
+        replace(one, lease="task-2/1/worker"),
         replace(one, attempt_dir=Path("/other/.attempts/1")),
     ]
     names = {job_name(one), *map(job_name, others)}
     assert len(names) == 6
     assert all(len(name) <= 63 for name in names)
-    assert job_name(one) == job_name(plan(tmp_path))
+
+
+def test_a_later_attempt_finds_what_an_earlier_one_has_begun(tmp_path: Path) -> None:
+    one = replace(plan(tmp_path), lease="task-1/1/worker-a")
+    later = replace(one, attempt_dir=Path("/ws/.attempts/2"), attempt_id="2", lease="task-1/2/worker-b")
+    assert job_name(one) == job_name(later)
 
 
 @pytest.mark.parametrize("change", ["input", "spec", "body"])

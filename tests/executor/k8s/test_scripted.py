@@ -269,6 +269,20 @@ def test_what_a_living_process_runs_is_left_alone() -> None:
     assert caught.value.code == "WORKSPACE_BUSY"
 
 
+def test_who_holds_a_task_now_takes_up_what_its_former_holder_runs() -> None:
+    former = Owner(space="other:b:n", pid=7, started_ticks=7, lease="task-1/1/worker-a")
+    now = Owner(space="m:b:n", pid=1, started_ticks=1, lease="task-1/2/worker-b")
+    script = Script(
+        others={
+            ("POST", JOBS): deque([CONFLICT]),
+            ("GET", f"{JOBS}/n"): deque([job(former)]),
+            ("PATCH", f"{JOBS}/n"): deque([OK]),
+        }
+    )
+    with served(script) as cluster:
+        assert create_or_adopt(cluster, BODY, content="same", owner=now, is_alive=lambda _owner: True)
+
+
 @pytest.mark.parametrize(
     "there",
     [job(OTHER, "other data"), job(OTHER, conditions=[{"type": "Failed", "status": "True"}])],

@@ -22,6 +22,7 @@ from autoscorer.executor.k8s.naming import (
     LABEL_ATTEMPT,
     MANAGED_BY,
     OURS,
+    task_of,
 )
 from autoscorer.executor.k8s.network_policy import POLICY_NAME, deny_all
 from autoscorer.executor.ownership import Owner
@@ -36,10 +37,10 @@ _PAUSE_S = 0.1
 def create_or_adopt(
     cluster: Cluster, body: Mapping[str, Any], *, content: str, owner: Owner, is_alive: IsAlive
 ) -> bool:
-    """Make the Job, unless it is there for the same attempt already; whether it was there.
+    """Make the Job, unless it is there already with the same content; whether it was there.
 
-    So an answer that was lost makes no second one, and a controller that was killed takes up what it had
-    begun. What another, dead run left under the name with other content is removed first, its pods too.
+    So an answer that was lost makes no second one, and what a controller had begun that was killed is taken
+    up. What it left with other content, or what is over, is removed first, its pods too.
     Raises WORKSPACE_BUSY if its owner lives.
     """
     annotations = {ANNOTATION_OWNER: str(owner), ANNOTATION_CONTENT: content}
@@ -66,7 +67,9 @@ def _may_adopt(there: Mapping[str, Any], *, content: str, owner: Owner, is_alive
     metadata = there["metadata"]
     annotations = metadata.get("annotations") or {}
     its_owner = Owner.parse(annotations.get(ANNOTATION_OWNER, ""))
-    if its_owner is not None and its_owner != owner and is_alive(its_owner):
+    # Of two that hold the same task, the one that asks now has the right: the other has lost its lease.
+    ours = its_owner is not None and bool(owner.lease) and task_of(owner.lease) == task_of(its_owner.lease)
+    if its_owner is not None and not ours and its_owner != owner and is_alive(its_owner):
         message = "this attempt runs already, started by a process that is alive"
         raise AutoscorerError("WORKSPACE_BUSY", message, {"job": metadata["name"]})
     is_over = any(row.get("status") == "True" for row in (there.get("status") or {}).get("conditions") or ())

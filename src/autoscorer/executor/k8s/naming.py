@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoscorer.executor.base import AttemptPlan
+from autoscorer.executor.ownership import this_machine
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 OURS = "autoscorer"
@@ -23,12 +24,19 @@ MAIN, HELPER = "main", "helper"
 
 
 def job_name(plan: AttemptPlan) -> str:
-    """The same for the same attempt, whoever asks: so an attempt that is made twice is found to be there.
+    """The same for every attempt of a job in its workspace: so what a dead controller has begun is found.
 
-    The full ids are hashed, so ids that share a prefix, or are no DNS labels, never meet.
+    Under a lease the task counts, else this machine: the same path is another workspace elsewhere. The full
+    ids are hashed, so ids that share a prefix, or are no DNS labels, never meet.
     """
-    text = "\0".join((plan.job_id, plan.attempt_id, str(plan.attempt_dir), plan.lease))
+    holder = task_of(plan.lease) or this_machine()
+    text = "\0".join((plan.job_id, str(plan.attempt_dir.parent), holder))
     return f"autoscorer-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def task_of(lease: str) -> str:
+    """The task a lease is for; empty without one."""
+    return lease.partition("/")[0]
 
 
 def labels(name: str, *, network: str) -> dict[str, str]:
@@ -36,7 +44,7 @@ def labels(name: str, *, network: str) -> dict[str, str]:
 
 
 def content_digest(plan: AttemptPlan, body: Mapping[str, Any]) -> str:
-    """What an attempt would run on what: two of the same digest are one attempt, and may share a pod.
+    """What an attempt runs, on what: one of the same digest may take up what another has begun.
 
     Of the input the names, sizes and times of change count, as `make` has it; of the spec every byte.
     """

@@ -27,6 +27,7 @@ from autoscorer.commands import _frame
 from autoscorer.confine import properties
 from autoscorer.executor.docker.isolation import isolation_report
 from autoscorer.executor.docker.types import EngineFacts
+from autoscorer.executor.k8s.verdicts import Means, Verdict, rows
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.child import walls as child
 from autoscorer.settings.table import SettingRow
@@ -342,6 +343,26 @@ def _alert_cells(rule: Mapping[str, Any], defaults: Mapping[str, str], language:
 
 
 _BY_LANGUAGE = (codes, settings, scorers, isolation, docker_isolation, scorer_isolation, metrics, alerts)
+
+
+def k8s_verdicts() -> str:
+    """What a pod's end comes to, in the order in which it is judged."""
+    return table(("what the cluster says", "what it comes to", "fault of"), map(_verdict_cells, rows()))
+
+
+def _verdict_cells(row: tuple[str, Verdict]) -> Sequence[str]:
+    when, verdict = row
+    if verdict.means is Means.ERROR:
+        error = AutoscorerError(verdict.code, "", cause=verdict.cause)
+        cause = f" ({verdict.cause})" if verdict.cause else ""
+        return when, f"`{verdict.code}`{cause}", str(error.blame)
+    if verdict.means is Means.GAP:
+        return when, "`CONTAINER_WAIT_FAILED`, tried again", "platform"
+    if verdict.stop is not None:
+        return when, f"`{verdict.stop.upper()}`", "participant"
+    return when, "its exit code; `MEMORY_LIMIT` if it was OOMKilled", "participant"
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
     **{make.__name__.replace("_", "-"): partial(make, "en") for make in _BY_LANGUAGE},
     **{f"{make.__name__.replace('_', '-')}-zh": partial(make, "zh") for make in _BY_LANGUAGE},
@@ -350,6 +371,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "endpoints": endpoints,
     "exit-codes": exit_codes,
     "statuses": statuses,
+    "k8s-verdicts": k8s_verdicts,
     "tree": tree,
     "layers": layers,
 }

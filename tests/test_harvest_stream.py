@@ -57,20 +57,35 @@ def _many(path: Path) -> None:
         (path / str(number)).touch()
 
 
+def _hard_link(path: Path) -> None:
+    path.write_text("x")
+    os.link(path, path.with_name("b"))
+
+
+def _unreadable(path: Path) -> None:
+    path.write_text("x")
+    path.chmod(0)
+
+
+def _sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 10**13)
+
+
 TREES: dict[str, Callable[[Path], object]] = {
     "a file": lambda path: path.write_text("x"),
     "an empty folder": lambda path: path.mkdir(),
     "a link": lambda path: path.symlink_to("/etc/hostname"),
     "a pipe": os.mkfifo,
-    "a hard link": lambda path: (path.write_text("x"), os.link(path, path.with_name("b"))),
+    "a hard link": _hard_link,
     "a name with a line break": lambda path: path.with_name("a\nb").write_text("x"),
     "a name that is no UTF-8": lambda path: Path(os.fsdecode(os.fsencode(path.parent) + b"/\xff")).touch(),
-    "a file nobody may read": lambda path: (path.write_text("x"), path.chmod(0)),
+    "a file nobody may read": _unreadable,
     "a folder nobody may enter": lambda path: path.mkdir(mode=0o600),
     "too deep": _deep,
     "too many": _many,
     "too much": lambda path: path.write_bytes(bytes(20_000)),
-    "a sparse file of 10 TB": lambda path: (path.touch(), os.truncate(path, 10**13)),
+    "a sparse file of 10 TB": _sparse,
     "a planted result": lambda path: path.with_name("result.json").write_text("mine"),
     "a link of a reserved name": lambda path: path.with_name("artifacts").symlink_to("/etc"),
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autoscorer.harvest import RESERVED, Harvest, HarvestPolicy, Taking
-from autoscorer.tar_stream import BrokenTarError, FolderTar, Kind, Member, Readable
+from autoscorer.unpacking.tar_stream import BrokenArchiveError, Kind, Member, Readable, TarStream
 
 _ODD = {
     Kind.SYMLINK: "is a symbolic link; only regular files are taken",
@@ -23,7 +23,7 @@ def harvest_stream(source: Readable, target: Path, policy: HarvestPolicy) -> Har
     """
     target.mkdir(mode=0o755)
     reading = _Reading(policy)
-    stream = FolderTar(source)
+    stream = TarStream(source)
     folders: set[tuple[str, ...]] = {()}
     try:
         for member in stream:
@@ -39,7 +39,9 @@ def harvest_stream(source: Readable, target: Path, policy: HarvestPolicy) -> Har
             if path[:-1] not in folders:
                 reading.refuse(path, "stands in the archive before its folder")
             reading.take(path, member, stream.chunks(), target, folders)
-    except BrokenTarError as exc:
+        if not stream.ended_by_mark:
+            raise BrokenArchiveError("it ends before its end")
+    except BrokenArchiveError as exc:
         reading.refuse((), f"could not be read: {exc}")
     return reading.taken
 

@@ -36,7 +36,7 @@ _KINDS = {b"0": Kind.FILE, b"\0": Kind.FILE, b"1": Kind.HARDLINK, b"2": Kind.SYM
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One entry. ``name`` and ``link`` as they stand in the archive, not yet judged.
+    """One entry. ``name`` and ``link`` as they stand in the archive, not yet judged; so is ``mode``.
 
     ``SPECIAL`` is a device, a pipe or anything else that nobody should deliver.
     """
@@ -45,6 +45,7 @@ class Member:
     kind: Kind
     size_bytes: int
     link: str
+    mode: int = 0o644
 
 
 class Readable(Protocol):
@@ -102,7 +103,7 @@ class TarStream:
         ):
             name = prefix + b"/" + name
         link = extension.get("linkpath", header[157:257].split(b"\0")[0])
-        return Member(name=_text(extension.get("path", name)), kind=kind, size_bytes=size, link=_text(link))
+        return Member(name=_text(extension.get("path", name)), kind=kind, size_bytes=size, link=_text(link), mode=_number(header[100:108]))
 
     def _next_header(self) -> bytes | None:
         """The next header; None at the end: a block of zeros, or no more bytes."""

@@ -43,7 +43,7 @@ def test_an_attack_gets_its_code_and_does_no_harm(
     arena: Arena, name: str, transport: str, request: pytest.FixtureRequest
 ) -> None:
     attack: Attack = ATTACKS[name]
-    given = variables() | attack.settings | {"DATA_DIR": str(arena.root / "data")}
+    given = variables() | dict(attack.settings) | {"DATA_DIR": str(arena.root / "data")}
     if transport == "bind":
         given |= cast(dict[str, str], request.getfixturevalue("claim_here"))
     workspace = arena.workspace(attack)

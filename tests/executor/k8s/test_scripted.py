@@ -25,8 +25,11 @@ from tests.executor.k8s.scripted import Answer, Script, a_pod, pods, served
 PODS = "/api/v1/namespaces/jobs/pods"
 JOBS = "/apis/batch/v1/namespaces/jobs/jobs"
 OK: Answer = (200, {}, {})
-RUNNING = {"containerStatuses": [{"name": "main", "state": {"running": {}}}], "phase": "Running"}
-EXITED = {
+RUNNING: dict[str, Any] = {
+    "containerStatuses": [{"name": "main", "state": {"running": {}}}],
+    "phase": "Running",
+}
+EXITED: dict[str, Any] = {
     "containerStatuses": [{"name": "main", "state": {"terminated": {"exitCode": 0}}}],
     "phase": "Running",
 }

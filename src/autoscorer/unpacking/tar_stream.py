@@ -103,7 +103,13 @@ class TarStream:
         ):
             name = prefix + b"/" + name
         link = extension.get("linkpath", header[157:257].split(b"\0")[0])
-        return Member(name=_text(extension.get("path", name)), kind=kind, size_bytes=size, link=_text(link), mode=_number(header[100:108]))
+        return Member(
+            name=_text(extension.get("path", name)),
+            kind=kind,
+            size_bytes=size,
+            link=_text(link),
+            mode=_number(header[100:108]),
+        )
 
     def _next_header(self) -> bytes | None:
         """The next header; None at the end: a block of zeros, or no more bytes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
@@ -77,7 +77,7 @@ def _missing_cluster() -> str | None:
     return "AUTOSCORER_TEST_KUBECONFIG is not set; `make test-k8s` sets it or starts a cluster"
 
 
-_MISSING = {
+_MISSING: dict[str, Callable[[], str | None]] = {
     "sandbox": _missing_sandbox,
     "docker": _missing_engine,
     "k8s": _missing_cluster,

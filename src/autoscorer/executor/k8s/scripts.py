@@ -12,7 +12,7 @@ from autoscorer.harvest import HarvestPolicy
 
 VOLUMES_AT = "/autoscorer"
 LAST_MEMBER = "meta.json"
-OVER_BYTES, OVER_ENTRIES, OVER_DEPTH = 44, 43, 42
+SOCKET, OVER_BYTES, OVER_ENTRIES, OVER_DEPTH = 45, 44, 43, 42
 _WORKSPACE = f"{VOLUMES_AT}/workspace"
 _OUTPUT = f"{VOLUMES_AT}/output"
 _DEPTH = HarvestPolicy(max_bytes=0).max_depth
@@ -74,5 +74,12 @@ def _checks(max_entries: int) -> str:
 
 
 def send_script(limits: Limits) -> str:
-    """Writes a tar of what the program has left to standard output, unless that is too deep or too much."""
-    return f"{_checks(limits.output_entries)}exec tar -c -f - ."
+    """Writes a tar of what the program has left to standard output, unless that is too deep or too much.
+
+    Some programs called `tar` leave a socket out without a word.
+    """
+    return (
+        f"{_checks(limits.output_entries)}"
+        f'[ -z "$(find . -type s | head -n 1)" ] || exit {SOCKET}; '
+        "exec tar -c -f - ."
+    )

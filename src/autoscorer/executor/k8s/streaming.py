@@ -105,6 +105,8 @@ def _check_end(command: RemoteCommand, policy: HarvestPolicy) -> None:
         Taking(policy).too_much("entries", policy.max_entries)
     if code == scripts.OVER_DEPTH:
         Taking(policy).refuse((), f"is deeper than {policy.max_depth} folders")
+    if code == scripts.SOCKET:
+        Taking(policy).refuse((), "holds a socket; only regular files are taken")
     if code != 0:
         text = said(command.stderr.decode("utf-8", "backslashreplace"))
         message = "output/ holds something that cannot be read"

@@ -306,6 +306,21 @@ def test_a_result_is_shown_to_each_as_they_may_see_it(api: ApiSite) -> None:
     assert file.headers["content-disposition"] == 'attachment; filename="result.json"'
 
 
+@pytest.mark.parametrize("address", ["/tasks/{}", "/api/v1/jobs/{}"])
+def test_a_job_that_was_scored_carries_its_metrics_and_the_addresses_of_its_files(
+    api: ApiSite, address: str
+) -> None:
+    _folder, job = scored(api)
+    for role, may_see_truth in (("organiser", True), ("participant", False)):
+        data = api.ask("GET", address.format(job.task_id), role=role).json()["data"]
+        assert data["metrics"]["f1_macro"] == 1.0
+        assert ("score_digest" in data["result"]["versioning"]) is may_see_truth
+        assert {artifact["shows_truth"] for artifact in data["artifacts"]} == {False, may_see_truth}
+        for artifact in data["artifacts"]:
+            file = api.ask("GET", artifact["url"], role=role)
+            assert (file.status_code, len(file.content)) == (200, artifact["size"])
+
+
 def test_addresses_begin_with_the_public_url(api: ApiSite) -> None:
     _folder, job = scored(api)
     object.__setattr__(api.service.settings, "public_url", "https://score.example.org/")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 
 from autoscorer.access.principal import Principal
 from autoscorer.api.answers import answer, refusal
+from autoscorer.api.results import whole_view
 from autoscorer.api.service import Service
-from autoscorer.api.views import job_view, shown_result
-from autoscorer.schemas.result import Result
 from autoscorer.store.records import Job
 from autoscorer.store.transitions import STATES
 from autoscorer.utils.errors import read_error
@@ -19,20 +16,11 @@ from autoscorer.utils.errors import read_error
 
 def ending(job: Job, *, request: Request, service: Service, principal: Principal) -> Response:
     """202 while it is under way; its standard error, with the status of its code; else 200 and its result."""
-    view = job_view(job, request=request, service=service, principal=principal)
+    view = whole_view(job, request=request, service=service, principal=principal)
     data = view.model_dump(mode="json")
     meta = {"task_id": job.task_id}
     if not STATES[job.state].final:
         return answer(data, status=202, headers={"Location": view.links["self"]}, meta=meta)
     if view.error is not None:
         return refusal(read_error(view.error), data=data, meta=meta)
-    return answer(data | _result(job, service, principal), meta=meta)
-
-
-def _result(job: Job, service: Service, principal: Principal) -> dict[str, Any]:
-    """What the job published, as ``principal`` may see it, and its metrics beside."""
-    stored = service.store.jobs.result(job.task_id)
-    if stored is None:
-        return {}
-    result = shown_result(Result.model_validate(stored.body), principal, service.settings)
-    return {"result": result.to_json(), "metrics": result.metrics}
+    return answer(data, meta=meta)

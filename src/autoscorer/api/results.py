@@ -14,12 +14,12 @@ from starlette.requests import Request
 from autoscorer import staging
 from autoscorer.access.principal import Principal, not_found
 from autoscorer.api.service import Service
-from autoscorer.api.views import JOBS, base_url, shown_result
+from autoscorer.api.views import JOBS, base_url, job_view, shown_result
 from autoscorer.schemas.job import JobSpec
 from autoscorer.schemas.result import Artifact, Result
-from autoscorer.schemas.service import ArtifactView
+from autoscorer.schemas.service import ArtifactView, JobView
 from autoscorer.store.records import Job
-from autoscorer.store.transitions import STATES
+from autoscorer.store.transitions import STATES, JobState
 from autoscorer.utils.artifacts import open_below
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.worker import workspace_of
@@ -36,6 +36,23 @@ def result_of(service: Service, principal: Principal, job: Job) -> Result:
         why = "it ended without one" if row.final else f"it is {job.state}"
         raise AutoscorerError("NOT_FOUND", f"Job {job.task_id} has no result: {why}.", {"state": job.state})
     return shown_result(Result.model_validate(stored.body), principal, service.settings)
+
+
+def whole_view(
+    job: Job, *, request: Request, service: Service, principal: Principal, ahead: int | None = None
+) -> JobView:
+    """A job as ``principal`` may see it and, when it has a score, its result and where its files are."""
+    view = job_view(job, request=request, service=service, principal=principal, ahead=ahead)
+    stored = service.store.jobs.result(job.task_id) if job.state is JobState.SUCCEEDED else None
+    if stored is None:
+        return view
+    result = shown_result(Result.model_validate(stored.body), principal, service.settings)
+    found = {
+        "result": result.to_json(),
+        "metrics": result.metrics,
+        "artifacts": artifact_views(job, result, request=request, service=service),
+    }
+    return view.model_copy(update=found)
 
 
 def artifact_views(job: Job, result: Result, *, request: Request, service: Service) -> list[ArtifactView]:

@@ -69,11 +69,23 @@ class Told(_Wire):
     zh: str
 
 
+class ArtifactView(_Wire):
+    """A file of a result and where to download it; ``size`` in bytes."""
+
+    name: str
+    size: int
+    sha256: str
+    media_type: str
+    shows_truth: bool
+    url: str
+
+
 class JobView(_Wire):
     """A job as it stands. Times are ISO 8601 UTC with ``Z``; ``seconds`` is how long it has run, or ran.
 
     ``turn`` is who acts next: scheduler, worker, nobody, or whom the error blames. ``error`` is the standard
-    error. ``links`` are addresses of what belongs to it.
+    error. ``links`` are addresses of what belongs to it. One that was scored has its result as well, when it
+    is asked for alone, and the addresses of its files.
     """
 
     task_id: str
@@ -99,6 +111,9 @@ class JobView(_Wire):
     seconds: float | None
     error: dict[str, Any] | None
     links: dict[str, str]
+    result: dict[str, Any] | None = None
+    metrics: dict[str, float] | None = None
+    artifacts: list[ArtifactView] | None = None
 
 
 class JobPage(_Wire):
@@ -116,17 +131,6 @@ class EventView(_Wire):
     attempt: int
     name: str
     facts: dict[str, Any]
-
-
-class ArtifactView(_Wire):
-    """A file of a result and where to download it; ``size`` in bytes."""
-
-    name: str
-    size: int
-    sha256: str
-    media_type: str
-    shows_truth: bool
-    url: str
 
 
 class TokenRequest(_Wire):

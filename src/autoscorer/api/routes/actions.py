@@ -16,8 +16,8 @@ from autoscorer.api.answers import Answer, answer
 from autoscorer.api.deps import GivenService, IdempotencyKey, make_router, may
 from autoscorer.api.endings import ending
 from autoscorer.api.lookups import job_for
+from autoscorer.api.results import whole_view
 from autoscorer.api.service import Service
-from autoscorer.api.views import job_view
 from autoscorer.api.waiting import wait_for_end
 from autoscorer.schemas.service import (
     ActionName,
@@ -78,7 +78,7 @@ def submit(
 def show_task(request: Request, service: GivenService, principal: Reader, task_id: str) -> Response:
     """The job of that id, with its result once there is one; of a failed one the error stands in it."""
     job = job_for(service, principal, Permission.READ_JOBS, task_id)
-    view = job_view(job, request=request, service=service, principal=principal)
+    view = whole_view(job, request=request, service=service, principal=principal)
     return answer(view, meta={"task_id": task_id})
 
 

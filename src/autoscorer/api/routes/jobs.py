@@ -15,6 +15,7 @@ from autoscorer.api import examples
 from autoscorer.api.answers import Answer, answer
 from autoscorer.api.deps import GivenService, IdempotencyKey, make_router, may
 from autoscorer.api.lookups import job_for
+from autoscorer.api.results import whole_view
 from autoscorer.api.views import JOBS, job_view
 from autoscorer.schemas.job import Text
 from autoscorer.schemas.service import JobPage, JobRequest, JobView
@@ -85,7 +86,7 @@ def show_job(request: Request, service: GivenService, principal: Reader, task_id
     """Its state, whose turn it is, and of a failed one whose fault it was and what to do."""
     job = job_for(service, principal, Permission.READ_JOBS, task_id)
     ahead = service.store.jobs.ahead(job, at_most=MOST_AHEAD)
-    return answer(job_view(job, request=request, service=service, principal=principal, ahead=ahead))
+    return answer(whole_view(job, request=request, service=service, principal=principal, ahead=ahead))
 
 
 @router.post("/{task_id}/cancel", response_model=Answer[JobView], summary="Cancel a job")

@@ -26,6 +26,9 @@ def folder(tmp_path: Path) -> Path:
     (root / "input/deep/a.csv").write_text("a,b\n")
     (root / ".attempts/1/x").write_text("left")
     (root / "logs/job.jsonl").write_text("left")
+    (root / "output/artifacts").mkdir(parents=True)
+    (root / "output/result.json").write_text("left")
+    (root / "output/artifacts/x").write_text("left")
     (root / ".autoscorer.lock").write_text("left")
     return root
 
@@ -39,7 +42,13 @@ def test_a_folder_is_sent_as_its_plain_files_that_nobody_owns(
     assert asked.headers["content-type"] == "application/gzip"
     with tarfile.open(fileobj=io.BytesIO(asked.body)) as archive:
         members = archive.getmembers()
-    assert sorted(one.name for one in members) == ["input", "input/deep", "input/deep/a.csv", "meta.json"]
+    assert sorted(one.name for one in members) == [
+        "input",
+        "input/deep",
+        "input/deep/a.csv",
+        "meta.json",
+        "output",
+    ]
     assert {(one.uid, one.gid, one.uname, one.gname) for one in members} == {(0, 0, "", "")}
 
 

@@ -20,6 +20,7 @@ TYPES = {
 }
 _CHUNK_BYTES = 2**20
 _OURS = (".attempts", ".autoscorer.lock", "logs")  # what runs leave in a workspace
+_RESULTS = ("output/result.json", "output/artifacts")
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def _pack(archive: tarfile.TarFile, root: Path) -> None:
             for entry in sorted(entries, key=lambda found: found.name):
                 path = Path(entry.path)
                 name = path.relative_to(root).as_posix()
-                if name.startswith(_OURS[:2]) or name == _OURS[2]:
+                if name.startswith(_OURS[:2]) or name in (_OURS[2], *_RESULTS):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(path)

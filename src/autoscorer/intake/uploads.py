@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ _PART = ".part"
 _ABANDONED_AFTER_S = 3600.0
 _LOOK_EVERY_BYTES = 16 * 2**20
 _OURS = (".attempts", "logs")
+_KINDS: Mapping[str, Callable[[Path], bool]] = {
+    **dict.fromkeys(("input", "reference", "output"), Path.is_dir),
+    **dict.fromkeys(("meta.json", "image.tar", "image.tar.gz"), Path.is_file),
+}
 _IMAGES = ("image.tar", "image.tar.gz")
 
 
@@ -100,8 +105,8 @@ class Upload:
         try:
             own.mkdir(mode=0o755)
             unpacked = unpack(self._archive.fileno(), own, rules, check_room=self._check_room)
+            _check_top(own)
             whole = own if base is None else self._with_base(own, base, root)
-            _check_top(whole)
             return Uploaded(path=whole.rename(self._below / self._name), unpacked=unpacked)
         except OSError as exc:
             raise disk_full(exc) or exc from exc
@@ -180,7 +185,11 @@ def _is_result(parts: Parts) -> bool:
 
 
 def _check_top(whole: Path) -> None:
-    """Raise ARCHIVE_INVALID for a folder that was packed with its own name around it."""
+    """Raise ARCHIVE_INVALID for a folder packed with its own name around it, or a file in place of one."""
+    for name, is_right in _KINDS.items():
+        if (whole / name).exists() and not is_right(whole / name):
+            message = f"The archive is refused: {name!r} is a file, or a folder, and should be the other."
+            raise AutoscorerError("ARCHIVE_INVALID", message, {"member": name})
     entries = list(whole.iterdir())
     if len(entries) == 1 and (entries[0] / "meta.json").exists():
         message = (

@@ -11,6 +11,7 @@ from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Workspace
 
 FILE_SCHEME = "file://"
+ORGANISATIONS = "organisations"
 MAX_PARTS = 32
 MAX_NAME_BYTES = 255
 PRIVATE_NAMES = {"reference", "output", "logs", ".attempts"}
@@ -19,15 +20,15 @@ PRIVATE_NAMES = {"reference", "output", "logs", ".attempts"}
 def input_dir(workspace: Workspace, spec: JobSpec, *, shared_root: Path | None) -> Path:
     """The folder that is shown to the program as `input/`.
 
-    It lies in the workspace or in ``shared_root``, is no part of another workspace, and neither holds
-    nor is the reference or a folder of ours. Raises CONFIG_VALIDATION_ERROR otherwise, or when it is not
-    a folder.
+    It lies in the workspace or in that home below ``shared_root`` in which the workspace lies, is no part
+    of another workspace, and neither holds nor is the reference or a folder of ours. Raises
+    CONFIG_VALIDATION_ERROR otherwise, or when it is not a folder.
     """
     path = _resolved(workspace, spec.input_uri, "input_uri")
     ours = [workspace.reference_dir, workspace.logs_dir, workspace.attempts_dir]
     ours += [_resolved(workspace, spec.output_uri, "output_uri")]
     if path == workspace.root or not path.is_relative_to(workspace.root):
-        _check_shared(path, spec.input_uri, shared_root)
+        _check_shared(path, workspace, spec.input_uri, shared_root=shared_root)
     _check_apart(path, ours, "input_uri")
     if not path.is_dir():
         raise _fault("input_uri", f"{spec.input_uri} is not a folder")
@@ -53,6 +54,15 @@ def output_dir(workspace: Workspace, spec: JobSpec) -> Path:
     return path
 
 
+def home_around(path: Path, root: Path) -> Path:
+    """The home below ``root`` that ``path`` lies in; both are real. What is nobody's else is the first's.
+
+    Two paths with different homes are of two organisations, and neither is the other's to read.
+    """
+    parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
+    return root.joinpath(*parts[:2]) if parts[:1] == (ORGANISATIONS,) else root
+
+
 def _resolved(workspace: Workspace, uri: str, field: str) -> Path:
     """The real path of a `file://` URI; nothing need be there."""
     if not uri.startswith(FILE_SCHEME):
@@ -69,11 +79,14 @@ def _resolved(workspace: Workspace, uri: str, field: str) -> Path:
         raise _fault(field, f"{uri} cannot be resolved") from exc
 
 
-def _check_shared(path: Path, uri: str, shared_root: Path | None) -> None:
-    """Raise unless ``path`` lies below the shared root and shows nothing of any workspace there."""
+def _check_shared(path: Path, workspace: Workspace, uri: str, *, shared_root: Path | None) -> None:
+    """Raise unless ``path`` lies in the workspace's home and shows nothing of any workspace there."""
     root = shared_root.resolve() if shared_root is not None else None
-    if root is None or path == root or not path.is_relative_to(root):
+    home = home_around(workspace.root.resolve(), root) if root is not None else None
+    if root is None or path in (root, home) or not path.is_relative_to(root):
         raise _fault("input_uri", f"{uri} leads out of the workspace")
+    if home_around(path, root) != home:
+        raise _fault("input_uri", f"{uri} leads out of the organisation's folder")
     steps = [path, *path.parents][: len(path.relative_to(root).parts)]
     above = any((step / "meta.json").exists() for step in steps)
     private = set(path.relative_to(root).parts) & PRIVATE_NAMES

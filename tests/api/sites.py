@@ -131,7 +131,7 @@ class ApiSite:
 def make_api_site(root: Path, *, url: str | None = None, **environ: str) -> ApiSite:
     """A new service in ``root``. Close it with `close_api_site`."""
     scorers = root / "scorers"
-    scorers.mkdir(exist_ok=True)
+    scorers.mkdir(parents=True, exist_ok=True)
     environ = {"SCORERS_DIR": str(scorers), **environ}
     site = make_site(root, url, API_ALLOWED_HOSTS='["testserver", "localhost", "127.0.0.1"]', **environ)
     store = site.open_store()

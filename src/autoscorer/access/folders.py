@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from autoscorer.access.first import DEFAULT_ORGANISATION
+from autoscorer.staging import ORGANISATIONS
 
-ORGANISATIONS = "organisations"
 SUBMISSIONS = "submissions"
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from autoscorer.access.first import DEFAULT_ORGANISATION
-from autoscorer.access.folders import ORGANISATIONS, SUBMISSIONS, home_of
+from autoscorer.access.folders import SUBMISSIONS, home_of
 from autoscorer.access.principal import Principal, not_found
+from autoscorer.staging import ORGANISATIONS
 from autoscorer.store.base import Store
 from autoscorer.store.records import Role
 from autoscorer.utils.config import Settings

@@ -105,7 +105,10 @@ class Intake:
     ) -> Submission:
         """The last checks, then the store's word."""
         limits = resolve_limits(spec, self.settings)
-        self._check_workspace(Workspace(place.path), spec, asked)
+        workspace = Workspace(place.path)
+        with kept_from(principal):
+            self._check_bounds(workspace, spec, asked)
+        self._check_workspace(workspace, spec, asked)
         action = Action(asked.action)
         with self._pinned(action, asked.scorer or spec.scorer) as scorer:
             new = NewJob(
@@ -125,6 +128,11 @@ class Intake:
                 request_sha256=key and request_sha256(asked),
             )
             return self._submitted(new, principal)
+
+    def _check_bounds(self, workspace: Workspace, spec: JobSpec, asked: JobRequest) -> None:
+        staging.output_dir(workspace, spec)
+        if asked.action != "score":
+            staging.input_dir(workspace, spec, shared_root=self.homes.root)
 
     def _check_workspace(self, workspace: Workspace, spec: JobSpec, asked: JobRequest) -> None:
         if faults := workspace.structure_faults():

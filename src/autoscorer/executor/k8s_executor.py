@@ -234,6 +234,11 @@ def make_executor(settings: Settings, isolation: str) -> Executor:
     return K8sExecutor(settings)
 
 
+def missing(settings: Settings) -> str | None:
+    """Why nothing can run here now, and what to do; whether the cluster answers is not asked."""
+    return None if settings.k8s_enabled else "Kubernetes is off; set K8S_ENABLED and say where the cluster is"
+
+
 def diagnose(settings: Settings) -> Diagnosis:
     """What the cluster enforces and offers, tried."""
     from autoscorer.executor.k8s.probes import diagnose_cluster

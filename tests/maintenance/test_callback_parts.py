@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autoscorer.maintenance.callbacks.messages import message_of
 from autoscorer.maintenance.callbacks.secret import callback_secrets, secrets_of
@@ -23,6 +25,8 @@ from autoscorer.utils.errors import AutoscorerError
 from tests.contracts.store_cases import new_job
 from tests.store.clocks import MovableClock
 
+# Nearly a date, with numbers of any length.
+_DATE = r"\A(Mon, )?\d+ ?Jan \d+ \d+:\d+(:\d+)? ?(GMT|[+-]\d+)?\Z"
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 RESULT: dict[str, Any] = {
     "summary": {"score": 0.5, "note": "password=hunter2", "名": "✓"},
@@ -266,6 +270,8 @@ def test_tries_are_spread_over_about_three_days_and_then_end() -> None:
         (503, "Thu, 01 Jan 2026 12:10:00", 600),
         (503, "Thu, 01 Jan 1970 00:00:00 GMT", 5),
         (503, "Fri, 31 Dec 9999 23:59:59 GMT", 86400),
+        (503, "Mon, 01 Jan 2020 00:00:00 +99999999999999999999", 5),
+        (503, "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 5),
         (503, "-5", 5),
         (503, "²", 5),
         (503, "soon", 5),
@@ -275,3 +281,10 @@ def test_tries_are_spread_over_about_three_days_and_then_end() -> None:
 )
 def test_a_receiver_may_ask_for_a_later_try(status: int, retry_after: str | None, wait_s: float) -> None:
     assert judged(Answer(status=status, retry_after=retry_after)).retry_in_s == wait_s
+
+
+@given(st.one_of(st.text(), st.text(alphabet="MonJa,2019: +-GMT"), st.from_regex(_DATE)))
+def test_whatever_stands_in_retry_after_there_is_a_wait_between_ours_and_a_day(text: str) -> None:
+    wait_s = judged(Answer(status=503, retry_after=text)).retry_in_s
+    assert wait_s is not None
+    assert 5 <= wait_s <= 86400

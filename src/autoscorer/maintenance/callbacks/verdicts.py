@@ -68,6 +68,6 @@ def _asked_s(retry_after: str | None, now: datetime) -> float:
         return min(float(text), _LONGEST_S)
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter: a time zone a million years off
         return 0.0
     return max(0.0, ((until if until.tzinfo else until.replace(tzinfo=UTC)) - now).total_seconds())

@@ -13,7 +13,7 @@ from celery.exceptions import Reject
 from autoscorer import runtime
 from autoscorer.executor.ownership import this_machine
 from autoscorer.maintenance.loop import Maintenance
-from autoscorer.queues.base import Queue
+from autoscorer.queues.base import STUCK_S, Queue
 from autoscorer.store.base import Store
 from autoscorer.store.records import Action, Job, Presence
 from autoscorer.store.transitions import STATES
@@ -23,7 +23,6 @@ from autoscorer.utils.logger import log_event
 from celery_app.tap import Tap
 
 REPORT_EVERY_S, PRESENT_FOR_S = 5.0, 20.0
-_STUCK_S = 60.0  # past the grace: what does not end by then is ended with the process
 
 _current: Serving | None = None
 
@@ -116,16 +115,18 @@ class Serving:
             return None
 
     def _pause(self, reason: str | None) -> None:
+        """Note it, and move the tap, in one step: the last who looked must have moved it last."""
         with self._changed:
-            if reason == self._presence.paused:
+            was_paused = self._presence.paused is not None
+            self._presence = replace(self._presence, paused=reason)  # its numbers are other ones each time
+            if was_paused is (reason is not None):
                 return
-            self._presence = replace(self._presence, paused=reason)
-        if reason is None:
-            log_event("INFO", "claiming")
-            self._tap.open()
-        else:
-            log_event("WARNING", "claiming_paused", reason=reason)
-            self._tap.close()
+            if reason is None:
+                log_event("INFO", "claiming")
+                self._tap.open()
+            else:
+                log_event("WARNING", "claiming_paused", reason=reason)
+                self._tap.close()
 
     def _report(self) -> None:
         """Until told to stop: look whether jobs may be claimed, and say that this worker is there."""
@@ -151,7 +152,7 @@ class Serving:
             return
         log_event("INFO", "handing_over", jobs=self._under_way)
         self._worker.hand_over()
-        if not self._idle_within(_STUCK_S):
+        if not self._idle_within(STUCK_S):
             log_event("ERROR", "worker_stuck", jobs=self._under_way)
             os._exit(1)  # their leases run out, their traces tell what they left
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from autoscorer.api.listening import alone_in, listen
 from autoscorer.api.parts import Parts
 from autoscorer.api.service import Service
 from autoscorer.api.stopping import Stops
-from autoscorer.store.records import AttemptEnd
+from autoscorer.store.records import AttemptEnd, Job
 from autoscorer.store.transitions import JobState
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.worker import Worker
@@ -111,6 +112,32 @@ def test_what_cannot_end_in_time_or_at_once_is_handed_over(
         assert state_of(service.store, job).state is JobState.QUEUED
         [attempt] = service.store.jobs.attempts(job.task_id)
         assert attempt.end is AttemptEnd.GIVEN_BACK
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("is_stuck", "ends"), [(True, [1]), (False, [])])
+def test_a_job_that_ignores_being_handed_over_is_ended_with_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_stuck: bool, ends: list[int]
+) -> None:
+    began, release, ended_with = threading.Event(), threading.Event(), list[int]()
+
+    def work(_self: Worker, _job: Job) -> None:
+        began.set()
+        release.wait(120)
+
+    monkeypatch.setattr(Worker, "work", work)
+    monkeypatch.setattr(serving, "STUCK_S", 0.3 if is_stuck else 60)
+    monkeypatch.setattr(serving, "_end_process", ended_with.append)
+    site = serve_site(tmp_path, WORKER_GRACE="0")
+    with running(site, monkeypatch) as service:
+        site.submit(service.store, site.workspace())
+        assert began.wait(60)
+        service.stops.say()
+        if not is_stuck:
+            release.set()
+        service.join()
+        release.set()
+    assert ended_with == ends
 
 
 def test_a_request_that_never_ends_does_not_keep_it_from_ending(

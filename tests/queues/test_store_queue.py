@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -136,6 +137,32 @@ def test_while_the_worker_is_paused_nothing_is_claimed_and_nothing_fails(
         worker.reason = None
         until(lambda: ended(store, job))
         assert queue.paused is None
+
+
+def test_a_pause_is_logged_once_however_its_numbers_change_and_its_end_is(
+    site: Site, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(
+        "autoscorer.queues.store_queue.log_event",
+        lambda _level, event, *, reason=None, **_facts: logged.append((event, reason)),
+    )
+    monkeypatch.setattr("autoscorer.queues.store_queue.PAUSE_S", 0.02)
+    looks = itertools.count(1)
+
+    class Filling(Recorder):
+        def paused(self) -> str | None:
+            return None if self.reason is None else f"{next(looks)} bytes free"
+
+    queue, worker = StoreQueue(store, poll_s=0.02), Filling(store)
+    worker.reason = "the disk is full"
+    with running(queue, worker):
+        until(lambda: queue.paused not in (None, "1 bytes free", "2 bytes free"))
+        worker.reason = None
+        until(lambda: queue.paused is None)
+        job = site.submit(store, site.workspace())
+        until(lambda: ended(store, job))
+    assert logged == [("claiming_paused", "1 bytes free"), ("claiming", None)]
 
 
 def test_when_told_to_stop_jobs_end_within_the_grace_or_are_handed_over(site: Site, store: SqlStore) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from autoscorer.api.service import Service, make_service
 from autoscorer.api.site import Site
 from autoscorer.api.stopping import Stops
 from autoscorer.maintenance.loop import Maintenance
+from autoscorer.queues.base import STUCK_S
 from autoscorer.queues.store_queue import StoreQueue
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -27,6 +30,7 @@ API, WORKER, UPKEEP = "API", "worker", "maintenance"
 START_S = 60.0
 DRAIN_S = 3.0  # for answers under way, once no job is
 END_S = 30.0
+_end_process = os._exit
 
 
 class Serving:
@@ -102,11 +106,19 @@ class Serving:
         self._http.drop()
         left = [name for name in (API, UPKEEP) if not self._parts.join(name, timeout_s=END_S)]
         log_event("WARNING" if left else "INFO", "stopped", left=left)
+        if self._parts.is_alive(WORKER):
+            log_event("ERROR", "worker_stuck")
+            _end_process(1)  # its jobs' leases run out, their traces tell what they left
 
     def _await_worker(self, stops: Stops) -> None:
+        """Until it has ended, or the jobs it handed over have had all the time they get."""
+        give_up_at = time.monotonic() + self.site.settings.worker_grace_s + STUCK_S
         while not self._parts.join(WORKER, timeout_s=0.05):
             if stops.count > 1 and self._worker is not None:
                 self._worker.hand_over()
+                give_up_at = min(give_up_at, time.monotonic() + STUCK_S)
+            if time.monotonic() > give_up_at:
+                return
 
 
 @contextmanager

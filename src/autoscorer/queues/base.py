@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 from autoscorer.store.records import Job
 
 QUEUES = ("cpu", "gpu", "score")
+STUCK_S = 60.0  # from being handed over: a job that has not ended by then is ended with its process
 
 
 class Queue(Protocol):

@@ -27,6 +27,7 @@ class StoreQueue:
         self._poll_s = poll_s
         self._bell = threading.Event()
         self._paused: str | None = None
+        self._noted = "claiming"
 
     def announce(self, job: Job) -> None:
         """Look for a job now. Which one is had is the store's decision alone."""
@@ -66,20 +67,22 @@ class StoreQueue:
         self._bell.set()
 
     def _claim(self, worker: Works) -> Job | None:
-        reason = worker.paused()
-        if reason != self._paused:
-            log_event(
-                "WARNING" if reason else "INFO", "claiming_paused" if reason else "claiming", reason=reason
-            )
-        self._paused = reason
-        if reason:
+        if (reason := worker.paused()) is not None:
+            self._note("claiming_paused", reason)
             return None
         try:
-            return self._store.work.claim(queues=self._queues, worker=worker.worker_id)
+            job = self._store.work.claim(queues=self._queues, worker=worker.worker_id)
         except AutoscorerError as exc:
-            self._paused = exc.message
-            log_event("WARNING", "claim_failed", code=exc.code, reason=exc.message)
+            self._note("claim_failed", exc.message, code=exc.code)
             return None
+        self._note("claiming")
+        return job
+
+    def _note(self, event: str, reason: str | None = None, *, code: str | None = None) -> None:
+        """Log what is news: a change. The reason is none, it has other numbers in it at every look."""
+        if event != self._noted:
+            log_event("WARNING" if reason else "INFO", event, reason=reason, code=code)
+        self._noted, self._paused = event, reason
 
     def _pause_s(self) -> float:
         """How long until it is worth looking again, unless somebody rings."""

@@ -16,7 +16,7 @@ from autoscorer.harvest import Harvest
 from autoscorer.job import JobContext, JobUnderWay, under_way
 from autoscorer.records import JobFacts
 from autoscorer.reports.pictures import NOT_DRAWN, add_pictures
-from autoscorer.scheduler import may_try_again, resolve_limits
+from autoscorer.scheduler import may_try_again, resolve_limits, room_for
 from autoscorer.schemas.envelope import Warning_
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import Result
@@ -164,11 +164,8 @@ def _execute(job: JobUnderWay, attempt: Attempt) -> None:
 
 
 def _check_room(folder: Path, limits: Limits) -> None:
-    """Raise RESOURCE_UNAVAILABLE unless the output the job may write fits twice: written, and taken.
-
-    So a program that fills the disk has written more than it may, and cannot make us run out.
-    """
-    free, needed = shutil.disk_usage(folder).free, 2 * limits.output_bytes
+    """Raise RESOURCE_UNAVAILABLE unless the disk has the room that the job's output needs."""
+    free, needed = shutil.disk_usage(folder).free, room_for(limits.output_bytes)
     if free < needed:
         raise AutoscorerError(
             "RESOURCE_UNAVAILABLE",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -64,6 +64,23 @@ def _refuse_excess(spec: JobSpec, limits: Limits, settings: Settings) -> None:
             for row in excess
         )
         raise AutoscorerError("LIMIT_EXCEEDED", text, {"excess": excess})
+
+
+def room_for(output_bytes: int) -> int:
+    """Free bytes that a job needs on its workspace's disk: what it may write fits twice, written and taken.
+
+    So a program that fills the disk has written more than it may, and cannot make us run out.
+    """
+    return 2 * output_bytes
+
+
+def least_free_bytes(settings: Settings) -> Mapping[str, int]:
+    """What must be free on the disk of the ``workspaces`` and of the ``data`` for a job to be claimed.
+
+    Never less than the job itself will ask for: one that is claimed with less fails for want of disk.
+    """
+    watermark = settings.min_free_disk_bytes
+    return {"workspaces": max(watermark, room_for(settings.max_output_bytes)), "data": watermark}
 
 
 def on_a_node(settings: Settings) -> Settings:

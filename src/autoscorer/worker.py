@@ -17,7 +17,7 @@ from autoscorer.executor.ownership import Owner
 from autoscorer.job import JobContext
 from autoscorer.locking import Holder
 from autoscorer.records import JobFacts
-from autoscorer.scheduler import settings_for
+from autoscorer.scheduler import least_free_bytes, settings_for
 from autoscorer.schemas.job import SpecFault, spec_error
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.result_cache import ResultCache
@@ -66,7 +66,7 @@ class Worker:
         self._stopping.set()
 
     def paused(self) -> str | None:
-        """Why nothing is to be claimed now: a disk has less room than MIN_FREE_DISK. None if all is well."""
+        """Why nothing is to be claimed now: a disk has too little room. None if all is well."""
         return low_disk(self._settings)
 
     def work(self, job: Job) -> None:
@@ -183,11 +183,13 @@ def workspace_of(job: Job, settings: Settings) -> Path:
 
 
 def low_disk(settings: Settings) -> str | None:
-    """What is wrong when a disk that jobs write to has less room than MIN_FREE_DISK."""
-    for folder in (settings.workspace_root, settings.data_dir):
+    """What is wrong when a disk that jobs write to has less room than it must."""
+    needs = least_free_bytes(settings)
+    for name, folder in (("workspaces", settings.workspace_root), ("data", settings.data_dir)):
         free = _free_bytes(folder) if folder else None
-        if free is not None and free < settings.min_free_disk_bytes:
-            return f"the disk has {free} bytes free, MIN_FREE_DISK is {settings.min_free_disk_bytes}"
+        if free is not None and free < needs[name]:
+            why = "MIN_FREE_DISK, and room twice for the MAX_OUTPUT_BYTES of the next job"
+            return f"the disk has {free} bytes free, {needs[name]} are needed ({why})"
     return None
 
 

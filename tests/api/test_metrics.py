@@ -166,8 +166,9 @@ def test_below_the_watermark_jobs_wait_and_everything_says_so_and_with_room_they
 
 @pytest.mark.slow
 def test_the_control_without_the_watermark_such_a_disk_costs_a_job_its_attempt(
-    tmp_path: Path, small_disk: SmallDisk
+    tmp_path: Path, small_disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("autoscorer.worker.low_disk", lambda _settings: None)
     api = make_api_site(tmp_path, MIN_FREE_DISK="0")
     job = api.job()
     small_disk.fill_up_to(2**20)  # less than the output that it may write takes

@@ -5,25 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from autoscorer.claims import claim
+from autoscorer.pipeline import _check_room
+from autoscorer.scheduler import resolve_limits
+from autoscorer.schemas.job import JobSpec
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.host import Entry, IsStopped, Scoring, never
 from autoscorer.store.leases import lease_of
 from autoscorer.store.records import Job
 from autoscorer.store.sql_store import SqlStore
 from autoscorer.store.transitions import JobState
-from autoscorer.utils.config import Settings
+from autoscorer.utils.config import Config, Settings
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.logger import configure_service_log
-from autoscorer.worker import Worker
+from autoscorer.worker import Worker, low_disk
 from autoscorer.workspace import Workspace
 from tests.worker.sites import (
     Site,
@@ -38,6 +43,9 @@ from tests.worker.sites import (
 from tests.worker.stub import starts
 
 pytestmark = pytest.mark.slow  # each starts processes or draws; `make test` runs them
+
+GIB = 2**30
+SPEC = JobSpec.model_validate({"job_id": "a", "task_type": "t", "scorer": "s"})
 
 
 @pytest.fixture
@@ -375,6 +383,36 @@ def test_a_full_disk_stops_claiming_and_fails_nothing(tmp_path: Path) -> None:
     job = site.submit(store, site.workspace())
     assert not ended(store, job)
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("environ", "needed"),
+    [
+        ({}, 2 * GIB),  # the defaults: MIN_FREE_DISK 1 GiB, and an output of 1 GiB that must fit twice
+        ({"MIN_FREE_DISK": "5Gi"}, 5 * GIB),
+        ({"MIN_FREE_DISK": "0", "MAX_OUTPUT_BYTES": "3Gi"}, 6 * GIB),
+    ],
+)
+def test_a_job_is_claimed_only_with_the_room_that_it_will_ask_for(
+    environ: dict[str, str], needed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = {"WORKSPACE_ROOT": str(tmp_path), "DATA_DIR": str(tmp_path)}
+    settings = Config(tmp_path / "none.yaml", environ=folders | environ).settings
+
+    def fails(free: int) -> bool:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=free))
+        try:
+            _check_room(tmp_path, resolve_limits(SPEC, settings))
+        except AutoscorerError:
+            return True
+        return False
+
+    assert fails(GIB * 3 // 2), "control: with 1.5 GiB the job itself fails"
+    assert "MAX_OUTPUT_BYTES" in (low_disk(settings) or "")
+    fails(needed - 1)
+    assert low_disk(settings) is not None
+    assert not fails(needed)
+    assert low_disk(settings) is None
 
 
 def test_what_is_logged_during_a_job_says_which_attempt_and_worker_it_was(

@@ -57,7 +57,7 @@ def make_service(
         queue=queue,
         catalog=catalog,
         homes=homes,
-        backends=("auto", *(name for name in runtime.backend_names() if name in settings.service_backends)),
+        backends=("auto", *runtime.backend_names()),
     )
     return Service(
         settings=settings,

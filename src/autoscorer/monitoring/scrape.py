@@ -13,6 +13,7 @@ import psutil
 
 from autoscorer import __version__
 from autoscorer.queues.base import QUEUES
+from autoscorer.scheduler import least_free_bytes
 from autoscorer.store.base import Store
 from autoscorer.store.records import CallbackState, Presence
 from autoscorer.store.transitions import ACTIVE
@@ -83,7 +84,7 @@ class Scrape:
         seen = {name: disk for name, disk in disks.items() if disk is not None}
         yield told.DISK_FREE, {(name,): float(disk.free) for name, disk in seen.items()}
         yield told.DISK_SIZE, {(name,): float(disk.total) for name, disk in seen.items()}
-        yield told.DISK_WATERMARK, {(): float(self._settings.min_free_disk_bytes)}
+        yield told.DISK_WATERMARK, {(): float(max(least_free_bytes(self._settings).values()))}
         memory, cpu = psutil.virtual_memory(), psutil.cpu_times()
         idle_s = cpu.idle + getattr(cpu, "iowait", 0.0)
         guests_s = getattr(cpu, "guest", 0.0) + getattr(cpu, "guest_nice", 0.0)  # counted as user already

@@ -200,8 +200,8 @@ DISK_SIZE = _declare(
 DISK_WATERMARK = _declare(
     "disk_watermark_bytes",
     "gauge",
-    "MIN_FREE_DISK: with less free, workers claim nothing.",
-    "MIN_FREE_DISK：剩余空间低于此值时，工作进程不再领取任务。",
+    "MIN_FREE_DISK, or twice MAX_OUTPUT_BYTES if that is more: with less free, workers claim nothing.",
+    "MIN_FREE_DISK 与两倍 MAX_OUTPUT_BYTES 中的较大者：剩余空间低于此值时，工作进程不再领取任务。",
     at_scrape=True,
 )
 MEMORY_AVAILABLE = _declare(

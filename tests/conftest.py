@@ -24,7 +24,17 @@ from tests.workspaces import make_workspace
 __all__ = ["make_workspace"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What `make chaos` runs: whatever counts, or is marked as a fault."""
+    for item in items:
+        if "counts" in getattr(item, "fixturenames", ()):
+            item.add_marker("fault")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if (fault := item.get_closest_marker("fault")) is not None and fault.args:
+        done = "chaos_controls" if fault.kwargs.get("is_control") else "chaos_faults"
+        item.user_properties += [("chaos_fault", fault.args[0]), (done, 1)]
     for marker, missing in _MISSING.items():
         if item.get_closest_marker(marker) is not None and (reason := missing()) is not None:
             pytest.skip(reason)

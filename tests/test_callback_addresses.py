@@ -100,6 +100,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("url", INSIDE + MALFORMED)
+@pytest.mark.fault("callback address that is internal, however spelt")
 def test_an_internal_or_odd_address_is_refused(url: str) -> None:
     with pytest.raises(AutoscorerError) as caught:
         check_callback_url(url, [])
@@ -125,6 +126,7 @@ def test_an_address_outside_is_taken(url: str, host: str, port: int) -> None:
     assert (target.url, target.host, target.port) == (url, host, port)
 
 
+@pytest.mark.fault("callback address that is internal, however spelt", is_control=True)
 def test_what_the_operator_names_may_be_internal_and_nothing_else() -> None:
     allowed = ["UI.internal", "10.1.0.0/16", "::1", "localhost"]
     for url in ("http://ui.internal/", "http://10.1.2.3/", "http://[::1]/", "http://localhost:9/"):
@@ -146,6 +148,7 @@ def test_what_the_operator_names_may_be_internal_and_nothing_else() -> None:
         ["not an address"],
     ],
 )
+@pytest.mark.fault("callback receiver that resolves to an internal address")
 def test_a_name_that_resolves_to_an_internal_address_is_refused(answers: list[str]) -> None:
     target = check_callback_url("https://rebind.example.org/", [])
     with pytest.raises(AutoscorerError) as caught:

@@ -65,6 +65,7 @@ def test_submit_says_which_job_the_workspace_has_already(api: ApiSite) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.fault("100 identical POSTs at once")
 def test_a_hundred_identical_posts_at_once_give_one_job(api: ApiSite) -> None:
     asked = {"workspace": api.name(api.workspace()), "action": "score"}
     api.token()
@@ -103,6 +104,7 @@ def test_one_persons_idempotency_key_means_nothing_of_anothers(api: ApiSite) -> 
     assert second["task_id"] != first["task_id"]
 
 
+@pytest.mark.fault("broker down when a job is submitted")
 def test_a_broker_that_is_down_does_not_fail_a_submission(
     api: ApiSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

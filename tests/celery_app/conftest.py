@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from autoscorer.store.sql_store import SqlStore
 from tests.celery_app.redis import RedisServer, redis_server
-from tests.worker.conftest import counts, dice, is_long
+from tests.worker.conftest import counting, dice, is_long
+from tests.worker.counts import Counts
 from tests.worker.sites import Site, make_site
 
-__all__ = ["counts", "dice", "is_long"]
+__all__ = ["dice", "is_long"]
 
 
 @pytest.fixture(scope="module")
 def shared_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture
+def counts(record_property: Callable[[str, object], None]) -> Iterator[Counts]:
+    with counting(record_property, Counts(database="SQLite", broker="Redis")) as counted:
+        yield counted
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ def containers(job: Job) -> list[str]:
 @pytest.mark.rabbitmq
 @pytest.mark.long
 def test_rabbitmq_carries_jobs_too(site: Site, store: SqlStore, counts: Counts) -> None:
-    counts.fault, counts.faults = "RabbitMQ as the broker, a worker killed", 1
+    counts.fault, counts.faults, counts.broker = "SIGTERM to a Celery worker, within its grace", 1, "RabbitMQ"
     with rabbitmq_server() as url:
         queue = queue_of(site, store, url)
         with celery_worker(site, url, "-c", "2") as worker:

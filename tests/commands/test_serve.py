@@ -153,6 +153,7 @@ def program_workspace(site: Site, *, sleep_s: float, backend: str) -> Path:
         pytest.param("docker", marks=pytest.mark.docker),
     ],
 )
+@pytest.mark.fault("serve killed in the middle of ten jobs")
 def test_killed_in_the_middle_of_ten_jobs_and_started_again_all_ten_end_right(
     backend: str, site: Site
 ) -> None:

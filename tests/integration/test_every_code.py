@@ -102,6 +102,11 @@ def on_docker(make: MakeWorkspace, image: str = BUSYBOX, /, **env: str) -> dict[
     return call("run", make(spec=spec), "--backend", "docker", env=env).error
 
 
+@provokes("RESOURCE_UNAVAILABLE", "engine")
+def _(make: MakeWorkspace, tmp: Path) -> dict[str, Any]:
+    return on_docker(make, DOCKER_HOST=f"unix://{tmp / 'none.sock'}")
+
+
 @provokes("IMAGE_NOT_PRESENT")
 def _(make: MakeWorkspace, _tmp: Path) -> dict[str, Any]:
     return on_docker(make, "autoscorer-test/absent:1", IMAGE_PULL_POLICY="never")

@@ -91,6 +91,7 @@ def test_a_message_is_delivered_once(office: Office) -> None:
     assert office.state(first).state is CallbackState.DELIVERED
 
 
+@pytest.mark.fault("callback receiver down for an hour (moved clock)")
 def test_a_receiver_that_is_down_for_an_hour_gets_everything_afterwards(office: Office) -> None:
     ids = {office.message() for _ in range(5)}
     arrived: list[str] = []
@@ -112,6 +113,7 @@ def test_a_receiver_that_is_down_for_an_hour_gets_everything_afterwards(office: 
     assert all(one.last_error is None for one in office.store.callbacks.list())
 
 
+@pytest.mark.fault("callback receiver down for three days (moved clock)")
 def test_after_three_days_it_is_a_dead_letter_that_can_be_sent_again(office: Office) -> None:
     callback_id, answers = office.message(), [Answer(status=500)]
     tries: list[int] = []
@@ -145,6 +147,7 @@ class Killed(BaseException):
     """Stands for the death of the process between sending and writing down."""
 
 
+@pytest.mark.fault("callback sender that dies after sending")
 def test_a_sender_that_dies_after_sending_sends_it_again_under_the_same_id(office: Office) -> None:
     callback_id = office.message()
     sent: list[str] = []
@@ -198,6 +201,7 @@ def held(office: Office) -> Iterator[tuple[Courier, list[Callback], threading.Ev
         assert courier.wait(60)
 
 
+@pytest.mark.fault("callback receiver that hangs")
 def test_a_receiver_that_hangs_holds_up_no_other(office: Office) -> None:
     for _ in range(50):
         office.message("http://hang.example.org/")
@@ -209,6 +213,7 @@ def test_a_receiver_that_hangs_holds_up_no_other(office: Office) -> None:
         assert len(hanging_now) == courier_module.SLOTS_A_RECEIVER
 
 
+@pytest.mark.fault("callback receiver that hangs", is_control=True)
 def test_without_shares_a_receiver_that_hangs_holds_up_all(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +249,7 @@ def test_when_room_is_made_the_next_are_taken_without_being_asked(office: Office
     assert len(sent) == 40
 
 
+@pytest.mark.fault("store away while callbacks are sent")
 def test_a_store_that_is_away_loses_nothing(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     callback_id = office.message()
     sent: list[str] = []

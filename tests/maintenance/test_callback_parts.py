@@ -240,6 +240,7 @@ def test_2xx_is_delivered(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [199, 300, 307, 400, 401, 404, 408, 429, 500, 503, 999])
+@pytest.mark.fault("callback receiver that fails")
 def test_anything_else_is_tried_again(status: int) -> None:
     verdict = judged(Answer(status=status))
     assert (verdict.delivered, verdict.retry_in_s) == (False, 5)

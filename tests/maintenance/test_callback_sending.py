@@ -76,6 +76,7 @@ def test_every_status_is_heard(status: int) -> None:
         assert sender().send(receiver.url, HEADERS, BODY) == Answer(status=status, retry_after="7")
 
 
+@pytest.mark.fault("callback receiver that redirects")
 def test_a_redirect_is_not_followed() -> None:
     with receiving() as inside, receiving(answering(307, f"Location: {inside.url}")) as outside:
         assert sender().send(outside.url, HEADERS, BODY).status == 307
@@ -84,6 +85,7 @@ def test_a_redirect_is_not_followed() -> None:
         assert inside.connections == 1, "control: who follows it arrives inside"
 
 
+@pytest.mark.fault("callback receiver that resolves to an internal address")
 def test_a_name_that_resolves_to_an_internal_address_is_not_connected_to() -> None:
     with receiving() as inside:
         url = f"http://{NAME}:{inside.port}/hook"
@@ -94,6 +96,7 @@ def test_a_name_that_resolves_to_an_internal_address_is_not_connected_to() -> No
         assert inside.connections == 1, "control: with the guard off it arrives"
 
 
+@pytest.mark.fault("callback receiver whose address changes after the check")
 def test_a_name_that_changes_its_address_after_the_check_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -142,6 +145,7 @@ def test_the_environments_proxy_is_not_used(monkeypatch: pytest.MonkeyPatch) -> 
     ],
     ids=["deaf", "silent", "drips headers", "never gets beyond 100"],
 )
+@pytest.mark.fault("callback receiver that never ends its answer")
 def test_a_receiver_that_does_not_end_is_left_in_time(script: Script) -> None:
     with receiving(script) as receiver:
         started = time.monotonic()
@@ -151,6 +155,7 @@ def test_a_receiver_that_does_not_end_is_left_in_time(script: Script) -> None:
     assert 0.4 < took_s < 20
 
 
+@pytest.mark.fault("callback receiver that never ends its answer", is_control=True)
 def test_a_time_limit_that_starts_anew_with_every_byte_never_ends_it() -> None:
     """The control of the test above: what httpx calls a timeout."""
     with receiving(dripping(b"HTTP/1.1 200 OK\r\nX-Drip: ")) as receiver:
@@ -173,6 +178,7 @@ def test_a_resolver_that_hangs_is_left_in_time() -> None:
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 10737418240\r\n", b"Transfer-Encoding: chunked\r\n"])
+@pytest.mark.fault("callback receiver that sends 10 GB")
 def test_of_an_answer_of_10_gb_a_few_kilobytes_are_read(length: bytes) -> None:
     before = b"HTTP/1.1 200 OK\r\n" + length + b"\r\n"
     before += b"280000000\r\n" if b"chunked" in length else b""  # one chunk of 10 GB
@@ -210,6 +216,7 @@ NOT_HTTP = "its answer is not HTTP, or the connection ended before it"
         flooding(b"HTTP/1.1 200 "),
     ],
 )
+@pytest.mark.fault("callback receiver that sends garbage")
 def test_garbage_and_huge_headers_are_one_failure_among_others(script: Script) -> None:
     with receiving(script) as receiver:
         answer = sender().send(receiver.url, HEADERS, BODY)

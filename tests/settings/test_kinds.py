@@ -95,6 +95,10 @@ VALUES: list[tuple[str, object, object]] = [
     ("CELERY_BROKER", "redis://:pw@host:6379/0", "redis://:pw@host:6379/0"),
     ("CELERY_BROKER", "sentinel://a:26379;sentinel://b:26379", "sentinel://a:26379;sentinel://b:26379"),
     ("CELERY_BACKEND", "db+sqlite:///results.db", "db+sqlite:///results.db"),
+    *(
+        ("DATABASE_URL", url, url)
+        for url in ("postgresql://me:pw@db/jobs", "postgresql+psycopg://me@/jobs?host=%2Frun%2Fpostgresql")
+    ),
     ("DOCKER_HOST", "tcp://10.0.0.1:2376", "tcp://10.0.0.1:2376"),
     ("DOCKER_API_VERSION", "1.43", "1.43"),
     *(
@@ -156,6 +160,8 @@ WRONG_VALUES: list[tuple[str, object, str]] = [
     ("SECURITY_OPTS", [1], "seccomp"),
     ("ALLOWED_NETWORKS", ["container:other"], "network names"),
     ("CELERY_BROKER", "localhost:6379", "redis://"),
+    ("DATABASE_URL", "postgresql://me@/jobs", "postgresql"),
+    ("DATABASE_URL", "postgresql://me@/jobs?host=db", "postgresql"),
     ("CELERY_BROKER", "http://host", "redis://"),
     ("CELERY_BROKER", "redis://ho st", "redis://"),
     ("K8S_NAMESPACE", "Team_A", "DNS label"),

@@ -43,6 +43,14 @@ class Server:
         """Stop it, whatever it is doing, and start it again."""
         self._control("restart", "-m", "immediate", "-l", str(self.folder / "log"))
 
+    def stop(self) -> None:
+        """Stop it, whatever it is doing."""
+        self._control("stop", "-m", "immediate")
+
+    def start(self) -> None:
+        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c max_connections=200"
+        self._control("start", "-l", str(self.folder / "log"), "-o", options)
+
     def _control(self, *arguments: str) -> None:
         _as_postgres("pg_ctl", "-D", str(self.folder / "data"), "-s", "-w", "-t", "30", *arguments)
 
@@ -68,12 +76,11 @@ def postgres() -> Iterator[Server]:
             "--locale=C",
             "-N",
         )
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=200"
-        server._control("start", "-l", str(folder / "log"), "-o", options)
+        server.start()
         yield server
     finally:
         if (folder / "data" / "postmaster.pid").exists():
-            server._control("stop", "-m", "immediate")
+            server.stop()
         shutil.rmtree(folder)
 
 

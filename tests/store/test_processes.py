@@ -65,6 +65,7 @@ def test_the_job_of_a_killed_worker_runs_again(store: SqlStore, acme: str, datab
     assert store.work.succeed(lease_of(again), result=SCORE).attempt == 2
 
 
+@pytest.mark.fault("worker stopped past its lease, then publishes")
 def test_a_worker_that_stood_still_past_its_lease_is_refused(
     store: SqlStore, acme: str, database_url: str
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_worker_that_stood_still_past_its_lease_is_refused(
     assert store.work.succeed(lease_of(again), result=SCORE).state is JobState.SUCCEEDED
 
 
+@pytest.mark.fault("worker stopped past its lease, then publishes", is_control=True)
 def test_control_a_worker_that_did_not_stand_still_publishes(
     store: SqlStore, acme: str, database_url: str
 ) -> None:
@@ -107,6 +109,7 @@ def test_workers_killed_at_random_moments_leave_a_consistent_store(
     assert [fault for job in jobs for fault in faults_of(store, job)] == []
 
 
+@pytest.mark.fault("worker killed after any statement of a transaction")
 def test_a_worker_killed_after_any_statement_leaves_a_consistent_store(
     store: SqlStore, acme: str, database_url: str
 ) -> None:
@@ -120,6 +123,7 @@ def test_a_worker_killed_after_any_statement_leaves_a_consistent_store(
     assert len(store.callbacks.list(limit=1000)) == JOBS
 
 
+@pytest.mark.fault("worker killed after any statement of a transaction", is_control=True)
 def test_control_without_transactions_such_a_kill_leaves_a_mess(
     store: SqlStore, acme: str, database_url: str
 ) -> None:
@@ -132,6 +136,7 @@ def test_control_without_transactions_such_a_kill_leaves_a_mess(
 
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is missing (apt-get install faketime)")
 @pytest.mark.parametrize("jump", ["+2y", "-2y"])
+@pytest.mark.fault("the clock of one worker jumps by two years")
 def test_a_process_with_a_wrong_clock_takes_nobodys_job(
     store: SqlStore, acme: str, database_url: str, jump: str
 ) -> None:
@@ -145,6 +150,7 @@ def test_a_process_with_a_wrong_clock_takes_nobodys_job(
 
 
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is missing (apt-get install faketime)")
+@pytest.mark.fault("the clock of one worker jumps by two years", is_control=True)
 def test_control_a_store_that_goes_by_a_processs_clock_is_misled(sqlite_url: str) -> None:
     store = SqlStore(sqlite_url, clock=own_clock)
     acme = store.access.add_organisation("acme").organisation_id
@@ -158,6 +164,7 @@ def test_control_a_store_that_goes_by_a_processs_clock_is_misled(sqlite_url: str
 @pytest.mark.postgres
 class TestServer:
     @pytest.mark.parametrize("guarded", [True, False])
+    @pytest.mark.fault("worker stopped in the middle of a transaction")
     def test_a_worker_that_stands_still_in_a_claim_holds_up_nobody(
         self, postgres_url: str, monkeypatch: pytest.MonkeyPatch, guarded: bool
     ) -> None:
@@ -176,6 +183,7 @@ class TestServer:
                 assert caught.value.code == "STORE_UNAVAILABLE"
         store.close()
 
+    @pytest.mark.fault("PostgreSQL restarted under a lease")
     def test_a_restart_of_the_server_costs_no_error_and_no_job(
         self, postgres_url: str, postgres_server: Server
     ) -> None:

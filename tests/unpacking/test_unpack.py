@@ -127,6 +127,7 @@ ESCAPES: dict[str, Callable[[Path], bytes]] = {
 
 
 @pytest.mark.parametrize("case", ESCAPES)
+@pytest.mark.fault("archive with traversal or links")
 def test_a_member_that_would_escape_is_refused_and_named(case: str, tmp_path: Path) -> None:
     error = refusal(tmp_path, ESCAPES[case](tmp_path))
     assert "member" in error.details
@@ -134,6 +135,7 @@ def test_a_member_that_would_escape_is_refused_and_named(case: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("case", ESCAPES)
+@pytest.mark.fault("archive with traversal or links", is_control=True)
 def test_control_plain_tarfile_lets_it_escape(case: str, tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "archive").write_bytes(content := ESCAPES[case](tmp_path))
@@ -250,6 +252,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.fault("archive that is hostile in another way")
 def test_a_hostile_archive_is_refused_with_its_reason(case: str, tmp_path: Path) -> None:
     content, reason = HOSTILE[case]
     with warnings.catch_warnings():
@@ -280,6 +283,7 @@ MANY: dict[str, Callable[[int], bytes]] = {
 
 
 @pytest.mark.parametrize("case", MANY)
+@pytest.mark.fault("archive of too many members")
 def test_too_many_members_are_refused(case: str, tmp_path: Path) -> None:
     assert "more than 20" in refusal(tmp_path, MANY[case](24), Rules(max_bytes=9, max_entries=20)).message
 
@@ -304,6 +308,7 @@ def bomb_tar(size: int) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [bomb_zip, bomb_tar])
+@pytest.mark.fault("archive that is a bomb")
 def test_a_bomb_is_refused_long_before_it_has_filled_the_disk(
     make: Callable[[int], bytes], tmp_path: Path
 ) -> None:
@@ -332,6 +337,7 @@ def overlapping(count: int) -> bytes:
     )
 
 
+@pytest.mark.fault("archive that is a bomb")
 def test_a_zip_whose_members_share_content_is_refused(tmp_path: Path) -> None:
     content = overlapping(30)
     assert "shares its content" in refusal(tmp_path, content, Rules(max_bytes=2**30, max_entries=99)).message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,13 +39,21 @@ def dice() -> random.Random:
     return random.Random(os.environ.get("CHAOS_SEED", "0"))
 
 
+@contextmanager
+def counting(record: Callable[[str, object], None], counted: Counts) -> Iterator[Counts]:
+    """Write down what has been counted by the block's end."""
+    try:
+        yield counted
+    finally:
+        for name, value in vars(counted).items():
+            record(f"chaos_{name}", value)
+
+
 @pytest.fixture
 def counts(record_property: Callable[[str, object], None]) -> Iterator[Counts]:
-    """What `make chaos` writes down of the test; a job that is lost or doubled fails it."""
-    counted = Counts()
-    yield counted
-    for name, value in vars(counted).items():
-        record_property(f"chaos_{name}", value)
+    """What `make chaos` writes down of the test; `Counts.check` fails it."""
+    with counting(record_property, Counts(database="SQLite")) as counted:
+        yield counted
 
 
 @pytest.fixture

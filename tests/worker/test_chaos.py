@@ -250,7 +250,8 @@ def test_the_jobs_of_a_killed_worker_run_again_within_45_seconds(any_site: Site,
         os.kill(pid, signal.SIGKILL)
         killed_at = time.monotonic()
         until(lambda: len(starts(folder)) == 2, within_s=90)
-        assert time.monotonic() - killed_at < 45
+        counts.again_s = time.monotonic() - killed_at
+        assert counts.again_s < 45
         (folder / "release").touch()
         until(lambda: ended(store, job))
         stop.set()

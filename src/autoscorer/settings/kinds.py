@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from autoscorer.settings.table import Node, SettingRow, row_of
 
@@ -147,6 +147,8 @@ def _url(raw: object, row: SettingRow) -> str:
             raise ValueError(row.form) from None
         if _HOSTLESS & set(url.scheme.split("+")):
             complete = not url.netloc
+        elif "postgresql" in url.scheme:  # the folder of its socket may stand for the host
+            complete = complete or parse_qs(url.query).get("host", [""])[0].startswith("/")
         if (
             url.scheme not in row.schemes
             or not complete

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.executor.attempts import eventually
@@ -28,6 +28,7 @@ class OwnEngine:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        self._forget_a_dead_containerd()
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -46,6 +47,17 @@ class OwnEngine:
                 start_new_session=True,
             )
         assert eventually(self.answers, within_s=90), (self._folder / "log").read_text()[-2000:]
+
+    def _forget_a_dead_containerd(self) -> None:
+        """It ends with a dockerd that is killed. Where the machine's first process is slow to reap, the next
+        dockerd takes the zombie for running, and waits for it in vain.
+        """
+        noted = self._folder / "exec" / "containerd" / "containerd.pid"
+        if not noted.exists():
+            return
+        pid = int(noted.read_text())
+        if eventually(lambda: state_of(pid) in ("", "Z", "X"), within_s=10):
+            noted.unlink()
 
     def answers(self) -> bool:
         return self.docker("version", check=False).returncode == 0
@@ -74,6 +86,10 @@ class OwnEngine:
                 self.docker("rm", "-f", name, check=False)
             self._process.terminate()
             self._process.wait(90)
+        else:  # nobody is there who would end its containers
+            for pid in self.leftovers():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         assert eventually(lambda: not self.leftovers(), within_s=60), self.leftovers()
 
     def leftovers(self) -> list[int]:
@@ -97,6 +113,14 @@ class OwnEngine:
     def _signal(self, number: int) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
+
+
+def state_of(pid: int) -> str:
+    """The letter of a process's state; empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 @contextmanager

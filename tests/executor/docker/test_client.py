@@ -180,7 +180,7 @@ def test_docker_is_imported_only_to_connect(statement: str) -> None:
         (500, {}, "EXEC_ERROR", ""),
         (409, {"refused": "CONTAINER_CREATE_FAILED"}, "CONTAINER_CREATE_FAILED", ""),
         (404, {"refused": "IMAGE_PULL_FAILED", "cause": "denied"}, "IMAGE_PULL_FAILED", "denied"),
-        (500, {"refused": "RESOURCE_UNAVAILABLE"}, "RESOURCE_UNAVAILABLE", ""),
+        (500, {"refused": "RESOURCE_UNAVAILABLE"}, "RESOURCE_UNAVAILABLE", "engine"),
     ],
 )
 def test_a_refusal_is_judged_by_its_status(

@@ -63,6 +63,7 @@ def assert_platform(outcome: RunOutcome, plan: AttemptPlan) -> None:
     assert (error.code, error.blame, error.retryable) == ("CONTAINER_WAIT_FAILED", "platform", True)
 
 
+@pytest.mark.fault("dockerd stopped mid-run, and back")
 def test_an_engine_that_is_stopped_ends_the_program_and_that_is_the_platforms_fault(
     engine: OwnEngine, tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_an_engine_that_is_stopped_ends_the_program_and_that_is_the_platforms_fa
     assert_nothing_left(tmp_path)
 
 
+@pytest.mark.fault("dockerd stopped mid-run, and back")
 def test_so_it_is_when_the_engine_is_soon_back(engine: OwnEngine, tmp_path: Path) -> None:
     def restart() -> None:
         engine.stop()
@@ -87,6 +89,7 @@ def test_so_it_is_when_the_engine_is_soon_back(engine: OwnEngine, tmp_path: Path
     assert outcome.exit_code is None
 
 
+@pytest.mark.fault("dockerd killed mid-run")
 def test_an_engine_that_is_killed_leaves_the_container_to_the_reaper(
     engine: OwnEngine, tmp_path: Path
 ) -> None:
@@ -98,6 +101,7 @@ def test_an_engine_that_is_killed_leaves_the_container_to_the_reaper(
     assert engine.docker("ps", "-aq").stdout == b""
 
 
+@pytest.mark.fault("dockerd hangs mid-run")
 def test_an_engine_that_hangs_is_given_up(engine: OwnEngine, tmp_path: Path) -> None:
     plan = container_plan(tmp_path, POLITE)
     outcome, executor = run_and(engine, plan, engine.freeze)
@@ -131,6 +135,7 @@ def test_a_container_that_somebody_removes_is_no_fault_of_its_program(
     assert_nothing_left(tmp_path)
 
 
+@pytest.mark.fault("dockerd stopped mid-run, and back", is_control=True)
 def test_control_with_the_engine_up_the_same_program_is_judged_by_its_own_end(
     engine: OwnEngine, tmp_path: Path
 ) -> None:

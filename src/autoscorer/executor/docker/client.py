@@ -225,6 +225,7 @@ def _unavailable(reason: str) -> AutoscorerError:
         "RESOURCE_UNAVAILABLE",
         f"No Docker engine can be used: {reason}. To go on, {HOW_TO_START}.",
         {"reason": reason, "setting": "DOCKER_HOST", "expected": HOW_TO_START},
+        cause="engine",
     )
 
 

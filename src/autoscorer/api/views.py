@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from starlette.requests import Request
 from autoscorer.access.principal import Principal
 from autoscorer.api.service import Service
 from autoscorer.reports.audience import Audience, participant_error, participant_view
+from autoscorer.schemas.envelope import iso
 from autoscorer.schemas.result import Result
 from autoscorer.schemas.service import JobView, Told
 from autoscorer.store.records import Job, Role
@@ -50,9 +51,18 @@ def shown_result(result: Result, principal: Principal, settings: Settings) -> Re
 
 
 def job_view(
-    job: Job, *, request: Request, service: Service, principal: Principal, ahead: int | None = None
+    job: Job,
+    *,
+    request: Request,
+    service: Service,
+    principal: Principal,
+    ahead: int | None = None,
+    now: datetime | None = None,
 ) -> JobView:
-    """A job as ``principal`` may see it, with addresses of what belongs to it."""
+    """A job as ``principal`` may see it, with addresses of what belongs to it.
+
+    Who shows many asks the store's ``now`` once for all of them.
+    """
     row = STATES[job.state]
     error = shown_error(job.error, principal, service.settings)
     blamed = (error or {}).get("details", {}).get("blame", "nobody")
@@ -77,7 +87,7 @@ def job_view(
         created_at=iso(job.created_at),
         started_at=iso_or_none(job.started_at),
         finished_at=iso_or_none(job.finished_at),
-        seconds=_seconds(job, service),
+        seconds=_seconds(job, now=lambda: now or service.store.now().at),
         error=error,
         links=links(job, base_url(request, service.settings)),
     )
@@ -96,17 +106,12 @@ def links(job: Job, base: str) -> dict[str, str]:
     return found
 
 
-def iso(at: datetime) -> str:
-    """ISO 8601 UTC with ``Z``, in milliseconds."""
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def iso_or_none(at: datetime | None) -> str | None:
     return None if at is None else iso(at)
 
 
-def _seconds(job: Job, service: Service) -> float | None:
+def _seconds(job: Job, *, now: Callable[[], datetime]) -> float | None:
     if job.started_at is None:
         return None
-    until = job.finished_at or service.store.now().at
+    until = job.finished_at or now()
     return round(max(0.0, (until - job.started_at).total_seconds()), 3)

@@ -13,7 +13,8 @@ from autoscorer.access.principal import Principal, not_found
 from autoscorer.api.answers import Answer, answer
 from autoscorer.api.deps import GivenService, make_router, may
 from autoscorer.api.lookups import is_id
-from autoscorer.api.views import iso, iso_or_none
+from autoscorer.api.views import iso_or_none
+from autoscorer.schemas.envelope import iso
 from autoscorer.schemas.service import CallbackView
 from autoscorer.store.records import Callback, CallbackState
 

@@ -22,8 +22,9 @@ from autoscorer.api.faults import bad_request
 from autoscorer.api.lookups import is_valid, job_for
 from autoscorer.api.service import Service
 from autoscorer.api.streams import HeldStream, Pace, in_thread
-from autoscorer.api.views import JOBS, audience_of, iso
+from autoscorer.api.views import JOBS, audience_of
 from autoscorer.reports.audience import Audience
+from autoscorer.schemas.envelope import iso
 from autoscorer.schemas.job import SpecFault
 from autoscorer.schemas.service import EventView
 from autoscorer.store.records import Event, Job

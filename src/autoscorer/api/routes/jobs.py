@@ -79,7 +79,10 @@ def list_jobs(
         limit=asked.limit,
     )
     page = service.store.jobs.page(query)
-    views = [job_view(job, request=request, service=service, principal=principal) for job in page.jobs]
+    now = service.store.now().at
+    views = [
+        job_view(job, request=request, service=service, principal=principal, now=now) for job in page.jobs
+    ]
     return answer(JobPage(jobs=views, next=page.next))
 
 

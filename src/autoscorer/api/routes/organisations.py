@@ -12,7 +12,7 @@ from autoscorer.access.policy import Permission
 from autoscorer.access.principal import Principal
 from autoscorer.api.answers import Answer, answer
 from autoscorer.api.deps import GivenService, make_router, may
-from autoscorer.api.views import iso
+from autoscorer.schemas.envelope import iso
 from autoscorer.schemas.service import OrganisationRequest, OrganisationView
 from autoscorer.store.records import Organisation
 

@@ -16,7 +16,8 @@ from autoscorer.api.answers import Answer, answer
 from autoscorer.api.deps import GivenService, make_router, may
 from autoscorer.api.lookups import organisation_for
 from autoscorer.api.service import Service
-from autoscorer.api.views import iso, iso_or_none
+from autoscorer.api.views import iso_or_none
+from autoscorer.schemas.envelope import iso
 from autoscorer.schemas.job import Text
 from autoscorer.schemas.service import TokenRequest, TokenView
 from autoscorer.store.records import Organisation, Role, StoredToken

@@ -108,6 +108,37 @@ class Keeping(StoreCase):
         assert store.callbacks.claim(worker="w") is not None
         assert store.callbacks.resend("nothing") is None
 
+    def test_a_message_that_is_sent_again_has_a_new_series_of_tries(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        self.with_callback(store, acme)
+        for _ in range(3):
+            claimed = store.callbacks.claim(worker="w")
+            assert claimed is not None
+            assert store.callbacks.failed(claimed, message="away", retry_in_s=1)
+            clock.forward(2)
+        assert claimed is not None
+        assert claimed.tries_of_series == 3, "control: by itself the series goes on"
+        resent = store.callbacks.resend(claimed.callback_id)
+        assert resent is not None
+        assert (resent.tries, resent.tries_of_series) == (3, 0)
+        again = store.callbacks.claim(worker="w")
+        assert again is not None
+        assert (again.tries, again.tries_of_series) == (4, 1)
+        assert store.callbacks.get(claimed.callback_id) == again
+
+    @pytest.mark.parametrize("retry_in_s", [None, 86400])
+    def test_who_was_sending_a_message_when_it_was_sent_again_is_not_heard(
+        self, store: Store, acme: str, retry_in_s: float | None
+    ) -> None:
+        self.with_callback(store, acme)
+        stale = store.callbacks.claim(worker="w")
+        assert stale is not None
+        store.callbacks.resend(stale.callback_id)
+        assert not store.callbacks.failed(stale, message="late", retry_in_s=retry_in_s)
+        assert not store.callbacks.delivered(stale)
+        assert store.callbacks.claim(worker="w") is not None, "it is still due now"
+
     def test_one_content_of_a_scorer_is_active_and_the_former_can_be_found(self, store: Store) -> None:
         for sha256 in ("aa", "bb"):
             store.scorers.activate(name="f2", sha256=sha256, version="1", card={"x": 1}, loaded_by="ada")

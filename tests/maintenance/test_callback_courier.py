@@ -133,6 +133,11 @@ def test_after_three_days_it_is_a_dead_letter_that_can_be_sent_again(office: Off
     office.sent(courier)
     assert len(tries) == 10, "control: nobody sends it by itself"
     office.store.callbacks.resend(callback_id)
+    answers[0] = Answer(status=500)
+    office.sent(courier)
+    assert office.state(callback_id).state is CallbackState.PENDING, "one failure is not the end of it"
+    answers[0] = GOOD
+    office.clock.forward(3600)
     office.sent(courier)
     assert office.state(callback_id).state is CallbackState.DELIVERED
 

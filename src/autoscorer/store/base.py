@@ -168,7 +168,7 @@ class Callbacks(Protocol):
         ...
 
     def delivered(self, claimed: Callback) -> bool:
-        """Note that it arrived; False if the claim had lapsed and another has it."""
+        """Note that it arrived; False if another has claimed it since, or it was sent again."""
         ...
 
     def failed(self, claimed: Callback, *, message: str, retry_in_s: float | None) -> bool:
@@ -176,7 +176,10 @@ class Callbacks(Protocol):
         ...
 
     def resend(self, callback_id: str) -> Callback | None:
-        """Make it due now whatever its state; None if there is no such message."""
+        """Make it due now whatever its state, with a new series of tries; None if there is no such message.
+
+        What its sender notes, if one is at it, is not heard any more.
+        """
         ...
 
     def get(self, callback_id: str) -> Callback | None: ...

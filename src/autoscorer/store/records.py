@@ -210,7 +210,8 @@ class CallbackState(StrEnum):
 class Callback:
     """One message of the outbox: that a job ended, and how.
 
-    ``tries`` is its fencing number. ``until``: pending and free, when it is due; claimed, when the claim
+    ``tries`` and ``former_tries`` are its fencing number; the latter are those before a person last sent it
+    again, which begins a new series. ``until``: pending and free, when it is due; claimed, when the claim
     lapses. The state and error told are those of the job's end that made it. ``receiver`` is the host,
     with the port if the address names one.
     """
@@ -229,6 +230,12 @@ class Callback:
     last_error: str | None
     created_at: datetime
     finished_at: datetime | None
+    former_tries: int = 0
+
+    @property
+    def tries_of_series(self) -> int:
+        """How often it was tried since it was made or last sent again."""
+        return self.tries - self.former_tries
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ class Courier:
         answer = self._deliver(claimed)
         if answer is None:
             return
-        verdict = judge(answer, tries=claimed.tries, now=self._store.now().at)
+        verdict = judge(answer, tries=claimed.tries_of_series, now=self._store.now().at)
         if verdict.delivered:
             self._store.callbacks.delivered(claimed)
             CALLBACKS_SENT.add(outcome="delivered")

@@ -73,8 +73,10 @@ class MemoryCallbacks:
             callback = self._rooms.callbacks.get(callback_id)
             if callback is None:
                 return None
-            until = self._rooms.clock().plus(0)
-            return self._set(callback, state=CallbackState.PENDING, finished_at=None, until=until)
+            until, former = self._rooms.clock().plus(0), callback.tries
+            return self._set(
+                callback, state=CallbackState.PENDING, finished_at=None, until=until, former_tries=former
+            )
 
     def get(self, callback_id: str) -> Callback | None:
         with self._rooms.lock:
@@ -99,9 +101,9 @@ class MemoryCallbacks:
 
     def _has(self, claimed: Callback) -> bool:
         present = self._rooms.callbacks.get(claimed.callback_id)
-        return (
-            present is not None and present.tries == claimed.tries and present.state is CallbackState.PENDING
-        )
+        if present is None or present.state is not CallbackState.PENDING:
+            return False
+        return (present.tries, present.former_tries) == (claimed.tries, claimed.former_tries)
 
     def _set(self, callback: Callback, **values: Any) -> Callback:
         after = dataclasses.replace(callback, **values)

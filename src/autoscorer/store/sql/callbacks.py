@@ -63,7 +63,7 @@ class SqlCallbacks:
 
     def resend(self, callback_id: str) -> Callback | None:
         with self._database.writing() as connection:
-            values = {"state": CallbackState.PENDING, "finished_at": None}
+            values = {"state": CallbackState.PENDING, "finished_at": None, "former_tries": callbacks.c.tries}
             values |= until_values(self._database.now(connection).plus(0))
             again = update(callbacks).where(callbacks.c.callback_id == callback_id).values(values)
             row = connection.execute(again.returning(callbacks)).mappings().one_or_none()
@@ -94,7 +94,10 @@ class SqlCallbacks:
 
 
 def _of(claimed: Callback) -> Any:
-    """The message, as long as nobody has claimed it since."""
+    """The message, as long as nobody has claimed it or sent it again since."""
     return update(callbacks).where(
-        callbacks.c.callback_id == claimed.callback_id, callbacks.c.tries == claimed.tries, pending
+        callbacks.c.callback_id == claimed.callback_id,
+        callbacks.c.tries == claimed.tries,
+        callbacks.c.former_tries == claimed.former_tries,
+        pending,
     )

@@ -198,6 +198,7 @@ callbacks = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime),
     Column("receiver", String(300), nullable=False, server_default=""),
+    Column("former_tries", Integer, nullable=False, server_default="0"),
 )
 pending = callbacks.c.state == literal_column(f"'{CallbackState.PENDING}'")
 _partial("ix_callbacks_pending", callbacks.c.until_s, where=pending)

@@ -47,7 +47,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """A plain table with a heading."""
     made = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", no_wrap=column == "id")  # an id is there to be copied
     for row in rows:
         made.add_row(*(value if isinstance(value, Text) else escape(_text(value)) for value in row))
     return made

@@ -29,19 +29,8 @@ def command(
         if state is not None:
             parse_choice(state, STATES, "--state")
         found = open_client(frame).callbacks(state=state)
-        columns = ("id", "task", "job ended", "state", "tries", "latest failure", "made")
-        rows = [
-            (
-                one.callback_id,
-                one.task_id,
-                one.job_state,
-                one.state,
-                str(one.tries),
-                one.last_error or "",
-                one.created_at,
-            )
-            for one in found
-        ]
+        columns = ("id", "job ended", "state", "tries", "latest failure")
+        rows = [(one.callback_id, one.job_state, one.state, one.tries, one.last_error or "") for one in found]
         return Answer({"callbacks": [one.model_dump() for one in found]}, lambda: table(columns, rows))
 
     execute(context, work, as_json=as_json)

@@ -15,6 +15,7 @@ ORGANISATIONS = "organisations"
 MAX_PARTS = 32
 MAX_NAME_BYTES = 255
 PRIVATE_NAMES = {"reference", "output", "logs", ".attempts"}
+_USUAL = "file://./input", "file://./output"
 
 
 def input_dir(workspace: Workspace, spec: JobSpec, *, shared_root: Path | None) -> Path:
@@ -24,6 +25,8 @@ def input_dir(workspace: Workspace, spec: JobSpec, *, shared_root: Path | None) 
     of another workspace, and neither holds nor is the reference or a folder of ours. Raises
     CONFIG_VALIDATION_ERROR otherwise, or when it is not a folder.
     """
+    if _is_usual(workspace, spec):
+        return workspace.root / "input"
     path = _resolved(workspace, spec.input_uri, "input_uri")
     ours = [workspace.reference_dir, workspace.logs_dir, workspace.attempts_dir]
     ours += [_resolved(workspace, spec.output_uri, "output_uri")]
@@ -61,6 +64,16 @@ def home_around(path: Path, root: Path) -> Path:
     """
     parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
     return root.joinpath(*parts[:2]) if parts[:1] == (ORGANISATIONS,) else root
+
+
+def _is_usual(workspace: Workspace, spec: JobSpec) -> bool:
+    """Whether input and output are the folders of that name, and nothing here is a link that could make
+    them overlap: almost always, and asked at each submission."""
+    if (spec.input_uri, spec.output_uri) != _USUAL:
+        return False
+    links = (f"{workspace.root}/{name}" for name in PRIVATE_NAMES)
+    path = f"{workspace.root}/input"
+    return os.path.isdir(path) and not os.path.islink(path) and not any(map(os.path.islink, links))  # noqa: PTH112, PTH114 - as text, it is quicker
 
 
 def _resolved(workspace: Workspace, uri: str, field: str) -> Path:

@@ -72,20 +72,24 @@ class Workspace:
 
     def structure_faults(self) -> list[SpecFault]:
         """What is wrong with the folder itself, apart from `meta.json`."""
+        # As text: every submission asks, and each of a path's parts costs as much as asking the disk.
+        at = {name: f"{self.root}/{name}" for name in (".", "input", "reference", *OUR_FOLDERS)}
+        there = {name for name, path in at.items() if os.path.lexists(path)}
+        folders = {name for name in there if os.path.isdir(at[name])}  # noqa: PTH112 - as text
         faults = [
             SpecFault(f"{name}/", "is a link; the platform writes there and follows no links")
             for name in OUR_FOLDERS
-            if (self.root / name).is_symlink()
+            if name in there and os.path.islink(at[name])  # noqa: PTH114 - as text
         ]
         faults += [
             SpecFault(f"{name}/", "is not a folder")
             for name in ("input", "reference", *OUR_FOLDERS)
-            if os.path.lexists(self.root / name) and not (self.root / name).is_dir()
+            if name in there and name not in folders
         ]
         faults += [
             SpecFault(f"{name}/", "is not writable by this user")
             for name in (".", *OUR_FOLDERS)
-            if (self.root / name).is_dir() and not os.access(self.root / name, os.W_OK | os.X_OK)
+            if name in folders and not os.access(at[name], os.W_OK | os.X_OK)
         ]
         return faults
 
@@ -96,11 +100,13 @@ class Workspace:
 
     def exposed_truth(self, shown: Path, names: Sequence[str] = TRUTH_NAMES) -> list[str]:
         """Truth files, called ``names``, the program can read in ``shown``, which it gets as `input/`."""
-        there = [f"input/{name}" for name in names if os.path.lexists(shown / name)]
+        there = [f"input/{name}" for name in names if os.path.lexists(f"{shown}/{name}")]
+        folder = f"{self.root}/reference"
+        listed = os.listdir(folder) if os.path.isdir(folder) else []  # noqa: PTH112 - as text
         linked = [
-            f"reference/{path.name}"
-            for path in (self.reference_dir.iterdir() if self.reference_dir.is_dir() else ())
-            if Path(os.path.realpath(path)).is_relative_to(shown)
+            f"reference/{name}"
+            for name in listed
+            if f"{os.path.realpath(f'{folder}/{name}')}/".startswith(f"{shown}/")
         ]
         return there + linked
 

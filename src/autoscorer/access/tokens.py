@@ -49,7 +49,7 @@ def make_token(
         subject=subject,
         role=role,
         prefix=secret[:_SHOWN],
-        secret_sha256=_hash(secret),
+        secret_sha256=digest_of(secret),
         created_at=now,
         expires_at=now + valid_for if valid_for is not None else None,
     )
@@ -82,34 +82,30 @@ def grant(
     return made
 
 
-def revoke(store: Store, revoker: Principal, token: StoredToken) -> StoredToken:
-    """The token after it: worth nothing from now on. Done twice is done once.
-
-    Raises FORBIDDEN: nobody takes away what they could not have granted; NOT_FOUND for one out of reach.
-    """
-    what = f"token {token.token_id}"
-    revoker.require(Permission.MANAGE_TOKENS, organisation_id=token.organisation_id, subject=None, what=what)
-    if not may_grant(revoker.role, token.role):
-        message = f"The role {revoker.role} may not revoke tokens with the role {token.role}."
-        raise AutoscorerError("FORBIDDEN", message, {"role": revoker.role})
-    return store.access.revoke(token.token_id) or token
-
-
 def authenticate(store: Store, secret: str) -> Principal:
     """Who holds ``secret``. Raises UNAUTHENTICATED, in the same words whatever is wrong with it."""
+    return authenticated(store, secret)[0]
+
+
+def authenticated(store: Store, secret: str) -> tuple[Principal, float | None]:
+    """As `authenticate`, and how many seconds the token is still good for; None if it does not expire."""
     if not _FORM.fullmatch(secret):
         raise _not_valid()
-    digest = _hash(secret)
+    digest = digest_of(secret)
     token = store.access.token_by_hash(digest)
-    # A store's clock may be another machine's: it is asked only for a token that expires.
-    if token is None or not is_valid(token, digest, lambda: store.now().at):
+    if token is None:
         raise _not_valid()
-    return Principal(
+    # A store's clock may be another machine's: it is asked only for a token that expires.
+    now = store.now().at if token.expires_at is not None else token.created_at
+    if not is_valid(token, digest, lambda: now):
+        raise _not_valid()
+    principal = Principal(
         organisation_id=token.organisation_id,
         subject=token.subject,
         role=token.role,
         token_id=token.token_id,
     )
+    return principal, (token.expires_at - now).total_seconds() if token.expires_at is not None else None
 
 
 def is_valid(token: StoredToken, digest: str, now: Callable[[], datetime]) -> bool:
@@ -125,7 +121,8 @@ def is_valid(token: StoredToken, digest: str, now: Callable[[], datetime]) -> bo
     )
 
 
-def _hash(secret: str) -> str:
+def digest_of(secret: str) -> str:
+    """The SHA-256 of a secret, as it is kept."""
     # No salt and no slow hash: what is hashed is random, not a password somebody chose.
     return hashlib.sha256(secret.encode()).hexdigest()
 

@@ -13,17 +13,14 @@ from starlette.responses import Response
 
 from autoscorer.access.policy import Permission
 from autoscorer.access.principal import Principal
-from autoscorer.access.tokens import authenticate
 from autoscorer.api.answers import Refusal
 from autoscorer.api.faults import bad_request
-from autoscorer.api.guards import bearer_secret
 from autoscorer.api.service import Service
 from autoscorer.schemas.job import SpecFault
 from autoscorer.schemas.strict_json import parse_strict
 from autoscorer.utils.errors import AutoscorerError
 
 NO_TOKEN: dict[str, Any] = {"security": []}  # `openapi_extra` of a route that needs none; OpenAPI's own words
-_QUICK_BYTES = 64 * 2**10  # as much is read in a millisecond; more would keep all others waiting
 _PRINCIPAL = "autoscorer.principal"
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": Refusal, "description": "What is wrong with the request, or with the job"},
@@ -42,8 +39,11 @@ class Route(APIRoute):
         async def guarded(request: Request) -> Response:
             if not is_open:
                 secret = bearer(request)
-                store = request.app.state.service.store
-                request.scope[_PRINCIPAL] = await run_in_threadpool(authenticate, store, secret)
+                tokens = request.app.state.service.tokens
+                principal = tokens.known(secret)
+                if principal is None:
+                    principal = await run_in_threadpool(tokens.authenticate, secret)
+                request.scope[_PRINCIPAL] = principal
             if takes_json:
                 _check_type(request)
                 request = _StrictRequest(request.scope, request.receive)
@@ -59,10 +59,10 @@ def make_router(tag: str, *, prefix: str = "") -> APIRouter:
 
 def bearer(request: Request) -> str:
     """The token of a request. Raises UNAUTHENTICATED."""
-    secret = bearer_secret(request.headers)
-    if not secret:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
         raise AutoscorerError("UNAUTHENTICATED", "A token is needed: Authorization: Bearer TOKEN.")
-    return secret
+    return secret.strip()
 
 
 def _service(request: Request) -> Service:
@@ -107,10 +107,7 @@ GivenService = Annotated[Service, Depends(_given_service)]
 class _StrictRequest(Request):
     async def json(self) -> Any:
         try:
-            content = await self.body()
-            if len(content) > _QUICK_BYTES:
-                return await run_in_threadpool(parse_strict, content)
-            return parse_strict(content)
+            return parse_strict(await self.body())
         except UnicodeDecodeError as exc:
             raise bad_request([SpecFault("body", "is not UTF-8 text")]) from exc
         except ValueError as exc:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from autoscorer import runtime
+from autoscorer.access.recent import RecentTokens
 from autoscorer.api.streams import Streams
 from autoscorer.api.watches import Watches
 from autoscorer.intake.homes import Homes
@@ -29,6 +30,7 @@ class Service:
 
     settings: Settings
     store: Store
+    tokens: RecentTokens
     queue: Queue
     catalog: Catalog
     homes: Homes
@@ -62,6 +64,7 @@ def make_service(
     return Service(
         settings=settings,
         store=store,
+        tokens=RecentTokens(store),
         queue=queue,
         catalog=catalog,
         homes=homes,

@@ -25,9 +25,7 @@ class Stops:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            # One that is ignored was ignored on purpose: `nohup` does that to SIGHUP.
-            wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-            self._former = {number: signal.signal(number, self._on_signal) for number in wanted}
+            self._former = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         return self
 
     def __exit__(

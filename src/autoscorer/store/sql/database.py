@@ -21,6 +21,7 @@ from autoscorer.store.hearers import Hearers
 from autoscorer.utils.errors import AutoscorerError
 
 _BUSY_TIMEOUT_S = 30
+_SYNCHRONOUS = "autoscorer_synchronous"
 # A process that is stopped in the middle of a transaction must not hold up all others.
 _SERVER_OPTIONS = " ".join(
     f"-c {name}={value}"
@@ -162,8 +163,11 @@ def _prepare_file(connection: Any, _record: Any) -> None:
 def _begin(connection: Connection) -> None:
     # A reader that turns writer may be refused at once, whatever the time-out; so say it beforehand.
     synchronous = connection.get_execution_options().get("autoscorer_writes")
-    if synchronous:  # FULL syncs the log at each commit, NORMAL leaves that to the next FULL one
+    # FULL syncs the log at each commit, NORMAL leaves that to the next FULL one. What a connection of the
+    # pool has stays with it, and to say it takes longer than the insert of an event.
+    if synchronous and connection.info.get(_SYNCHRONOUS) != synchronous:
         connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+        connection.info[_SYNCHRONOUS] = synchronous
     connection.exec_driver_sql("BEGIN IMMEDIATE" if synchronous else "BEGIN")
 
 

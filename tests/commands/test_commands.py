@@ -7,7 +7,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -39,11 +39,27 @@ def run_on_a_terminal_until(
     argv: list[str], env: Mapping[str, str], *, shown: str, number: int
 ) -> tuple[int, str]:
     """Exit code and screen; once ``shown`` is on the screen it gets the signal ``number``."""
+
+    def signal(process: subprocess.Popen[bytes]) -> None:
+        if number:
+            process.send_signal(number)
+
+    return run_on_a_terminal_and(argv, env, shown=shown, then=signal)
+
+
+def run_on_a_terminal_and(
+    argv: list[str],
+    env: Mapping[str, str],
+    *,
+    shown: str,
+    then: Callable[[subprocess.Popen[bytes]], object],
+) -> tuple[int, str]:
+    """Exit code and screen; once ``shown`` is on the screen ``then`` is done."""
     leader, follower = pty.openpty()
     all_env = environment(**{"TERM": "xterm", "COLUMNS": "100", "LINES": "50", **env})
     process = subprocess.Popen(argv, stdout=follower, stderr=follower, env=all_env)
     os.close(follower)
-    screen = b""
+    screen, is_awaited = b"", True
     while True:
         try:
             chunk = os.read(leader, 65536)
@@ -52,9 +68,9 @@ def run_on_a_terminal_until(
         if not chunk:
             break
         screen += chunk
-        if number and shown.encode() in screen:
-            process.send_signal(number)
-            number = 0
+        if is_awaited and shown.encode() in screen:
+            is_awaited = False
+            then(process)
     os.close(leader)
     return process.wait(), screen.decode()
 

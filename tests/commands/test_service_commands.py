@@ -15,7 +15,7 @@ from autoscorer.commands._frame import Frame
 from autoscorer.commands._service import workspace_name
 from tests.cli import Called, call, command, environment
 from tests.client.stub import DONE, JOB, Reply, Stub, events, ok, raw, refused, serving
-from tests.commands.test_commands import on_a_terminal_with
+from tests.commands.test_commands import on_a_terminal_with, run_on_a_terminal_and
 from tests.worker.sites import until
 
 TOKEN = "as_" + "hush" * 10 + "abc"
@@ -96,11 +96,12 @@ def test_wait_shows_on_a_terminal_where_the_job_is_and_then_its_score(
     stub: Stub, env: dict[str, str]
 ) -> None:
     running = {**JOB, "state": "running", "stage": "execute", "seconds": 12.0, "attempt": 2}
-    shown_twice = [ok(running)] * 3  # to the screen and to whoever waits, in any order
     stub.on(STREAM, events())
-    stub.on(ONE, *shown_twice, ok(DONE))
+    stub.on(ONE, ok(running))
     stub.on(f"{ONE}/result", ok(RESULT))
-    exit_code, screen = on_a_terminal_with(env, "wait", "t1")
+    exit_code, screen = run_on_a_terminal_and(
+        command("wait", "t1"), env, shown="attempt 2 of 3", then=lambda _process: stub.on(ONE, ok(DONE))
+    )
     assert exit_code == 0
     assert "running · execute · 12 s · attempt 2 of 3" in screen
     assert "0.75" in screen

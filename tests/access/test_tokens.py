@@ -12,7 +12,7 @@ import pytest
 
 from autoscorer.access.first import DEFAULT_ORGANISATION, first_organisation, operator_token
 from autoscorer.access.principal import Principal
-from autoscorer.access.tokens import authenticate, grant, make_token
+from autoscorer.access.tokens import authenticate, grant, make_token, revoke
 from autoscorer.store.memory_store import MemoryStore
 from autoscorer.store.records import Role
 from autoscorer.store.sql_store import open_store
@@ -122,6 +122,20 @@ def test_an_organiser_makes_no_operator(store: MemoryStore, organiser: Principal
         grant(store, organiser, subject="ada", role=Role.OPERATOR)
     assert caught.value.code == "FORBIDDEN"
     assert store.access.tokens(organiser.organisation_id) == ()
+
+
+def test_nobody_revokes_what_they_could_not_have_granted(store: MemoryStore, organiser: Principal) -> None:
+    operator = dataclasses.replace(organiser, role=Role.OPERATOR)
+    of_operator = grant(store, operator, subject="root", role=Role.OPERATOR)
+    of_viewer = grant(store, organiser, subject="bob", role=Role.VIEWER)
+    with pytest.raises(AutoscorerError) as caught:
+        revoke(store, organiser, of_operator.stored)
+    assert caught.value.code == "FORBIDDEN"
+    assert authenticate(store, of_operator.secret).role is Role.OPERATOR
+    revoke(store, organiser, of_viewer.stored)
+    refused(store, of_viewer.secret)
+    revoke(store, operator, of_operator.stored)
+    refused(store, of_operator.secret)
 
 
 def test_tokens_of_another_organisation_are_the_operators_to_make(

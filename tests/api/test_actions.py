@@ -64,6 +64,37 @@ def test_submit_says_which_job_the_workspace_has_already(api: ApiSite) -> None:
     assert again.json()["data"] == {"submitted": False, "running": True, "task_id": task_id}
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"action": "pipeline"},
+        {"params": {"beta": 2}},
+        {"scorer": "classification_accuracy"},
+        {"callback_url": "https://ui.example/hook"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_nobody_is_given_the_score_of_a_job_that_does_something_else(
+    api: ApiSite, other: dict[str, Any]
+) -> None:
+    asked = {"workspace": api.name(api.workspace()), "action": "score"}
+    task_id = api.ask("POST", "/api/v1/jobs", json=asked).json()["data"]["task_id"]
+    same = api.ask("POST", "/api/v1/jobs", json={**asked, "scorer": "classification_f1"})
+    assert (same.status_code, same.json()["data"]["task_id"]) == (200, task_id), (
+        "control: it is what is asked"
+    )
+    answer = api.ask("POST", "/api/v1/jobs", json=asked | other)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["details"]["task_id"]) == (
+        409,
+        "WORKSPACE_BUSY",
+        task_id,
+    )
+    waited = {name: value for name, value in (asked | other).items() if name != "action"}
+    action = other.get("action", "score")
+    assert api.ask("POST", f"/{action}", json={**waited, "wait_s": 0}).status_code == 409
+
+
 @pytest.mark.slow
 @pytest.mark.fault("100 identical POSTs at once")
 def test_a_hundred_identical_posts_at_once_give_one_job(api: ApiSite) -> None:

@@ -119,3 +119,25 @@ def test_a_task_id_that_is_none_is_simply_not_there(api: ApiSite, task_id: str) 
     for path in (f"/tasks/{task_id}", f"/api/v1/jobs/{task_id}"):
         assert api.ask("GET", path).status_code == 404
     assert api.ask("POST", f"/api/v1/jobs/{task_id}/cancel").status_code == 404
+
+
+def test_what_is_said_of_very_many_faults_is_bounded(api: ApiSite) -> None:
+    asked = {"workspace": "w", "action": "score", **{f"unknown{number}": 1 for number in range(5000)}}
+    answer = api.ask("POST", "/submit", json=asked)
+    assert (answer.status_code, len(answer.json()["error"]["details"]["faults"])) == (400, 20)
+    assert "more" in answer.json()["error"]["message"]
+    spec = {f"unknown{number}": 1 for number in range(5000)}
+    answer = api.ask("POST", "/api/v1/jobs", json={"workspace": api.name(api.workspace()), "spec": spec})
+    assert answer.status_code == 422
+    assert len(answer.content) < 64 * 1024
+
+
+def test_a_key_that_stands_twice_among_very_many_is_found_without_comparing_each_with_each(
+    api: ApiSite,
+) -> None:
+    """Compared each with each, this many took the service minutes, and nobody else was answered."""
+    many = ",".join(f'"k{number}":0' for number in range(60_000))
+    answer = api.ask(
+        "POST", "/submit", content=f'{{{many},"k59999":0}}', headers={"Content-Type": "application/json"}
+    )
+    assert (answer.status_code, "'k59999' appears twice" in answer.json()["error"]["message"]) == (400, True)

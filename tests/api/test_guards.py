@@ -39,6 +39,18 @@ def test_other_names_and_pages_are_refused(api: ApiSite, headers: dict[str, str]
     assert status == 200 or answer.json()["error"]["details"]["cause"] == "host"
 
 
+def test_a_token_is_the_same_caller_however_it_is_spaced(tmp_path: Path) -> None:
+    api = make_api_site(tmp_path, RATE_LIMIT="3")
+    token = api.token()
+    spaced = [f"Bearer{' ' * (number + 1)}{token}" for number in range(6)]
+    found = [
+        api.client.get("/api/v1/jobs", headers={"Authorization": text, "Host": "localhost"}).status_code
+        for text in spaced
+    ]
+    assert found == [200] * 3 + [429] * 3
+    close_api_site(api)
+
+
 def test_an_allowed_page_may_call_and_its_browser_hears_so(tmp_path: Path) -> None:
     api = make_api_site(tmp_path, API_ALLOWED_ORIGINS='["https://ui.example"]')
     origin = {"Origin": "https://ui.example"}

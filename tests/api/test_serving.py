@@ -270,6 +270,21 @@ def test_a_signal_says_stop_and_the_former_handler_is_put_back() -> None:
         signal.signal(signal.SIGTERM, former)
 
 
+def test_a_hangup_that_is_ignored_on_purpose_stays_ignored() -> None:
+    import signal
+
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stops() as stops:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stops.wait(0)
+            signal.raise_signal(signal.SIGTERM)  # control
+            assert stops.wait(10)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
 def beacon(root: Path, url: str = "http://127.0.0.1:8000") -> Beacon:
     return Beacon(url=url, token_path=root / "token", workspace_root=root)
 

@@ -250,7 +250,7 @@ def test_a_folder_outside_of_the_root_is_refused_here(
     assert stub.asked == []
 
 
-def test_the_token_is_the_setting_else_that_of_the_service_beside_us_else_of_data_dir(
+def test_the_token_is_the_setting_else_that_of_our_service_beside_us_and_goes_to_no_stranger(
     stub: Stub, env: dict[str, str], home: Path, tmp_path: Path
 ) -> None:
     stub.on(ONE, ok(JOB))
@@ -259,12 +259,13 @@ def test_the_token_is_the_setting_else_that_of_the_service_beside_us_else_of_dat
     (tmp_path / "data/operator.token").write_text("of-data-dir\n")
     unset = env | {"SERVICE_TOKEN": "", "DATA_DIR": str(tmp_path / "data")}
     note = Beacon(url=stub.url, token_path=tmp_path / "beside", workspace_root=tmp_path)
-    call("status", "t1", env=unset)
+    # Whoever listens there while our own service is down would get the operator's token.
+    assert call("status", "t1", env=unset).error["code"] == "UNAUTHENTICATED"
     with lit(note, folder=home / ".local/state/autoscorer/serving"):
         call("status", "t1", env=unset)
         call("status", "t1", env=unset | {"SERVICE_TOKEN": "of-the-setting"})
     sent = [asked.headers["authorization"].removeprefix("Bearer ") for asked in stub.asked]
-    assert sent == ["of-data-dir", "of-the-beacon", "of-the-setting"]
+    assert sent == ["of-the-beacon", "of-the-setting"]
 
 
 def test_our_operators_token_is_not_for_another_machine(env: dict[str, str], tmp_path: Path) -> None:

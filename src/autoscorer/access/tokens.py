@@ -82,6 +82,19 @@ def grant(
     return made
 
 
+def revoke(store: Store, revoker: Principal, token: StoredToken) -> StoredToken:
+    """The token after it: worth nothing from now on. Done twice is done once.
+
+    Raises FORBIDDEN: nobody takes away what they could not have granted; NOT_FOUND for one out of reach.
+    """
+    what = f"token {token.token_id}"
+    revoker.require(Permission.MANAGE_TOKENS, organisation_id=token.organisation_id, subject=None, what=what)
+    if not may_grant(revoker.role, token.role):
+        message = f"The role {revoker.role} may not revoke tokens with the role {token.role}."
+        raise AutoscorerError("FORBIDDEN", message, {"role": revoker.role})
+    return store.access.revoke(token.token_id) or token
+
+
 def authenticate(store: Store, secret: str) -> Principal:
     """Who holds ``secret``. Raises UNAUTHENTICATED, in the same words whatever is wrong with it."""
     return authenticated(store, secret)[0]

@@ -34,8 +34,9 @@ async def on_invalid(request: Request, exc: Exception) -> Response:
     """What a request says that its address does not take, every fault at once."""
     assert isinstance(exc, RequestValidationError)
     models = _models(request.scope.get("route"))
-    faults = [_in_place(error, models) for error in exc.errors()]
-    return refusal(bad_request(faults))
+    errors = exc.errors()
+    faults = [_in_place(error, models) for error in errors[:_SHOWN]]
+    return refusal(bad_request(faults, n_more=len(errors) - len(faults)))
 
 
 async def on_http(request: Request, exc: Exception) -> Response:
@@ -58,10 +59,11 @@ def internal(exc: BaseException, scope: Mapping[str, Any]) -> AutoscorerError:
     return AutoscorerError("INTERNAL_ERROR", message, stage="api")
 
 
-def bad_request(faults: list[SpecFault], *, cause: str = "") -> AutoscorerError:
-    """BAD_REQUEST that carries every fault."""
+def bad_request(faults: list[SpecFault], *, cause: str = "", n_more: int = 0) -> AutoscorerError:
+    """BAD_REQUEST that carries these faults and says that there are ``n_more``."""
     message = "; ".join(str(fault) for fault in faults[:5])
-    more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+    n_untold = max(len(faults) - 5, 0) + n_more
+    more = f"; and {n_untold} more" if n_untold else ""
     details = {"faults": [fault.to_json() for fault in faults[:_SHOWN]]}
     return AutoscorerError("BAD_REQUEST", message + more, details, cause=cause)
 

@@ -115,7 +115,7 @@ class RateGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in PROBES:
             address = (scope.get("client") or ("",))[0]
-            wait_s = self._rates.wait_s(Headers(scope=scope).get("authorization") or address)
+            wait_s = self._rates.wait_s(bearer_secret(Headers(scope=scope)) or address)
             if wait_s > 0:
                 await _too_many(wait_s)(scope, receive, send)
                 return
@@ -157,6 +157,12 @@ class BodyGuard:
             if exc.code != "TOO_LARGE" or started:
                 raise
             await refusal(exc)(scope, receive, send)
+
+
+def bearer_secret(headers: Headers) -> str:
+    """The token that a request shows, however it is spaced; empty if it shows none."""
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
 
 
 def host_name(host: str) -> str:

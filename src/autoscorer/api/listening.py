@@ -118,7 +118,7 @@ class HttpServer:
             server_header=False,
             proxy_headers=False,
             ws="none",
-            lifespan="off",  # the application has none, and one that is cut off would be told as a fault
+            lifespan="off",  # what it would end `serving` ends; one that is cut off would be told as a fault
         )
         self._server: uvicorn.Server = uvicorn.Server(config)
         self._listener = listener

@@ -97,6 +97,7 @@ class Serving:
         self._parts.stop()
         self._service.stopping.set()
         self._http.refuse()
+        self._service.watches.close()
         self._end_work.set()
         if self._queue is not None:
             self._queue.wake()

@@ -25,7 +25,9 @@ class Stops:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._former = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            # One that is ignored was ignored on purpose: `nohup` does that to SIGHUP.
+            wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._former = {number: signal.signal(number, self._on_signal) for number in wanted}
         return self
 
     def __exit__(

@@ -50,7 +50,6 @@ def workspace_name(frame: Frame, given: str) -> str:
 
 
 def _token(frame: Frame, url: str) -> str:
-    from autoscorer.access.first import TOKEN_FILE
     from autoscorer.utils.errors import AutoscorerError
 
     if frame.settings.service_token is not None:
@@ -59,14 +58,16 @@ def _token(frame: Frame, url: str) -> str:
         message = f"there is no token for {url}; set SERVICE_TOKEN to one of that service"
         raise AutoscorerError("UNAUTHENTICATED", message)
     beacon = _beacon(url)
-    path = beacon.token_path if beacon is not None else frame.settings.data_dir / TOKEN_FILE
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as exc:
+    if beacon is None:  # whoever listens there now may be somebody else, and would be given the token
         message = (
-            f"there is no token for {url}: SERVICE_TOKEN is not set, and {path} cannot be read; "
-            "start the service with `autoscorer serve`, which makes one, or set SERVICE_TOKEN"
+            f"no `autoscorer serve` of yours is known to listen at {url}, so the operator's token is not "
+            "sent there: start it, or set SERVICE_TOKEN"
         )
+        raise AutoscorerError("UNAUTHENTICATED", message)
+    try:
+        return beacon.token_path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as exc:
+        message = f"the token of {url} cannot be read from {beacon.token_path}; set SERVICE_TOKEN"
         raise AutoscorerError("UNAUTHENTICATED", message) from exc
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Self
 
@@ -25,6 +25,8 @@ from autoscorer.utils.config import parse_memory
 from autoscorer.utils.errors import AutoscorerError
 
 DEFAULT_TIME_LIMIT_S = 1800
+MOST_FAULTS = 100
+_MOST_TOLD = 1000
 
 
 def _no_nul(text: str) -> str:
@@ -127,21 +129,29 @@ class JobSpec(_Wire):
         try:
             return cls.model_validate(value)
         except ValidationError as exc:
-            raise spec_error(
-                [told_fault(error, _MODELS, whole="meta.json") for error in exc.errors()]
-            ) from exc
+            raise spec_error(told_faults(exc.errors(), _MODELS, whole="meta.json")) from exc
 
 
 def spec_error(faults: Iterable[SpecFault], *, cause: str = "job_spec") -> AutoscorerError:
-    """CONFIG_VALIDATION_ERROR that carries every fault."""
+    """CONFIG_VALIDATION_ERROR that carries every fault, the first `MOST_FAULTS` of them with particulars."""
     listed = list(faults)
     message = "; ".join(str(fault) for fault in listed[:5])
     more = f"; and {len(listed) - 5} more" if len(listed) > 5 else ""
-    details = {"faults": [fault.to_json() for fault in listed]}
+    details = {"faults": [fault.to_json() for fault in listed[:MOST_FAULTS]]}
     return AutoscorerError("CONFIG_VALIDATION_ERROR", message + more, details, cause=cause)
 
 
 _MODELS: Mapping[str, type[BaseModel]] = {"": JobSpec, "resources": Resources, "container": ContainerSpec}
+
+
+def told_faults(
+    errors: Sequence[Any], models: Mapping[str, type[BaseModel]], *, whole: str
+) -> list[SpecFault]:
+    """pydantic's errors in our words. Beyond a thousand it is one fault that there are more: a suggestion
+    for each of 100,000 unknown keys took a minute."""
+    told = [told_fault(error, models, whole=whole) for error in errors[:_MOST_TOLD]]
+    more = len(errors) - len(told)
+    return [*told, SpecFault(whole, f"has {more} more faults")] if more > 0 else told
 
 
 def told_fault(error: Any, models: Mapping[str, type[BaseModel]], *, whole: str) -> SpecFault:

@@ -19,6 +19,7 @@ from autoscorer.api.lookups import job_for
 from autoscorer.api.results import whole_view
 from autoscorer.api.service import Service
 from autoscorer.api.waiting import wait_for_end
+from autoscorer.intake.standing import check_is_what_was_asked
 from autoscorer.schemas.service import (
     ActionName,
     JobRequest,
@@ -93,5 +94,6 @@ async def _act(
 ) -> Response:
     wanted = JobRequest(action=action, **asked.model_dump(exclude={"wait_s"}))
     submission = await run_in_threadpool(service.intake.submit, wanted, principal, key=key)
+    check_is_what_was_asked(submission, wanted)
     job = await wait_for_end(service, submission.job, wait_s=asked.wait_s, request=request)
     return await run_in_threadpool(ending, job, request=request, service=service, principal=principal)

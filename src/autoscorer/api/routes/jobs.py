@@ -17,6 +17,7 @@ from autoscorer.api.deps import GivenService, IdempotencyKey, make_router, may
 from autoscorer.api.lookups import job_for
 from autoscorer.api.results import whole_view
 from autoscorer.api.views import JOBS, job_view
+from autoscorer.intake.standing import check_is_what_was_asked
 from autoscorer.schemas.job import Text
 from autoscorer.schemas.service import JobPage, JobRequest, JobView
 from autoscorer.store.records import JobQuery, SubmitOutcome
@@ -52,6 +53,7 @@ def create_job(
 ) -> Response:
     """Of a workspace, or of a specification: then a workspace is made. 200 when it stands already."""
     submission = service.intake.submit(asked, principal, key=key)
+    check_is_what_was_asked(submission, asked)
     view = job_view(submission.job, request=request, service=service, principal=principal)
     status = 200 if submission.outcome is SubmitOutcome.ALREADY_ACTIVE else 202
     return answer(

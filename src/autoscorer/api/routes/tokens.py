@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from autoscorer.access.policy import Permission
 from autoscorer.access.principal import Principal, not_found
-from autoscorer.access.tokens import grant
+from autoscorer.access.tokens import grant, revoke
 from autoscorer.api.answers import Answer, answer
 from autoscorer.api.deps import GivenService, make_router, may
 from autoscorer.api.lookups import organisation_for
@@ -69,25 +69,23 @@ def create_token(service: GivenService, principal: Manager, asked: TokenRequest)
 def revoke_token(service: GivenService, principal: Manager, token_id: str) -> Response:
     """It is worth nothing from now on; to other processes of the service within a second. Done twice is
     done once."""
-    organisation = _organisation_of(service, principal, token_id)
+    organisation, token = _find(service, principal, token_id)
     try:
-        revoked = service.store.access.revoke(token_id) if organisation is not None else None
+        revoked = revoke(service.store, principal, token)
     finally:  # also when the store broke off: it may have come that far
         service.tokens.forget()
-    if revoked is None or organisation is None:
-        raise not_found(f"token {token_id[:100]}")
     return answer(_view(revoked, organisation))
 
 
-def _organisation_of(service: Service, principal: Principal, token_id: str) -> Organisation | None:
-    """The organisation within reach whose token it is."""
+def _find(service: Service, principal: Principal, token_id: str) -> tuple[Organisation, StoredToken]:
+    """A token within reach and whose it is. Raises NOT_FOUND."""
     within, _ = principal.narrowed(Permission.MANAGE_TOKENS)
     for organisation in service.store.access.organisations():
         if within in (None, organisation.organisation_id):
-            tokens = service.store.access.tokens(organisation.organisation_id)
-            if any(token.token_id == token_id for token in tokens):
-                return organisation
-    return None
+            for token in service.store.access.tokens(organisation.organisation_id):
+                if token.token_id == token_id:
+                    return organisation, token
+    raise not_found(f"token {token_id[:100]}")
 
 
 def _view(token: StoredToken, organisation: Organisation, *, secret: str | None = None) -> TokenView:

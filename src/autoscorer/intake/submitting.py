@@ -12,6 +12,7 @@ from autoscorer import staging
 from autoscorer.access.policy import Permission
 from autoscorer.access.principal import Principal
 from autoscorer.callback_addresses import check_callback_url
+from autoscorer.intake.cancels import check_cancelled_by
 from autoscorer.intake.copies import make_workspace
 from autoscorer.intake.homes import Homes, Place
 from autoscorer.intake.specs import (
@@ -29,6 +30,7 @@ from autoscorer.scheduler import resolve_limits
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.service import JobRequest
 from autoscorer.scorers.catalog import Catalog
+from autoscorer.store import moves
 from autoscorer.store.base import Store
 from autoscorer.store.records import Action, Job, NewJob, Role, Submission, SubmitOutcome
 from autoscorer.utils.artifacts import remove_tree
@@ -69,6 +71,24 @@ class Intake:
         finally:
             if not is_kept:
                 remove_tree(place.path)
+
+    def retry(self, job: Job, principal: Principal) -> Job:
+        """Queue an ended job once more. Raises CONFLICT, and what `submit` raises where rules have changed.
+
+        FORBIDDEN for a participant's job that somebody else has cancelled.
+        """
+        if not may_decide(principal):
+            moves.retry(job, by=principal.subject)  # in vain for one under way, whose end is not known
+            check_participants_request(job)
+            check_cancelled_by(self.store.jobs, job, principal.subject)
+            workspace = Workspace(self.homes.workspace(job.workspace, principal).path)
+            with kept_from(principal):
+                resolve_limits(workspace.load_spec(), self.settings)
+        if job.callback_url is not None:
+            check_callback_url(job.callback_url, self.settings.callback_allowed_hosts)
+        again = self.store.jobs.retry(job.task_id, by=principal.subject)
+        self.announce(again)
+        return again
 
     def _check_request(self, asked: JobRequest, principal: Principal) -> None:
         if not may_decide(principal):

@@ -106,8 +106,9 @@ def cancel_job(request: Request, service: GivenService, principal: Controller, t
     "/{task_id}/retry", response_model=Answer[JobView], status_code=202, summary="Start an ended job again"
 )
 def retry_job(request: Request, service: GivenService, principal: Controller, task_id: str) -> Response:
-    """One that failed or was cancelled is queued once more, with all its attempts."""
-    job_for(service, principal, Permission.CONTROL_JOBS, task_id)
-    job = service.store.jobs.retry(task_id, by=principal.subject)
-    service.intake.announce(job)
+    """One that failed or was cancelled is queued once more, with all its attempts.
+
+    A participant may not retry what somebody else has cancelled.
+    """
+    job = service.intake.retry(job_for(service, principal, Permission.CONTROL_JOBS, task_id), principal)
     return answer(job_view(job, request=request, service=service, principal=principal), status=202)

@@ -53,7 +53,7 @@ def latest_job(
 
 def _workspace_name(service: Service, text: str) -> str:
     """How jobs say the name of that workspace, whether its folder is still there or not."""
-    root = service.homes.root
+    root, text = service.homes.root, service.homes.from_root(text)
     found = real_folder(root, text)
     if found is not None:
         return found.relative_to(root).as_posix()

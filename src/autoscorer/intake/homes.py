@@ -48,6 +48,13 @@ class Homes:
             raise AutoscorerError("CONFIG_VALIDATION_ERROR", message, cause="configuration")
         return Path(os.path.realpath(self._settings.workspace_root))
 
+    def from_root(self, text: str) -> str:
+        """``text`` with WORKSPACE_ROOT as it is really called, where it names that as it is configured."""
+        spelled, path = self._settings.workspace_root, PurePosixPath(text)
+        if spelled is None or not path.is_absolute() or not path.is_relative_to(spelled):
+            return text
+        return str(self.root / path.relative_to(spelled))
+
     def home(self, organisation_id: str) -> Path:
         """The folder of an organisation; it need not be there. Raises NOT_FOUND."""
         return self.root / home_of(self._name_of(organisation_id))
@@ -100,7 +107,7 @@ class Homes:
 
     def _place(self, text: str) -> Place | None:
         root = self.root
-        path = real_folder(root, text)
+        path = real_folder(root, self.from_root(text))
         if path is None or path == root:
             return None
         parts = path.relative_to(root).parts

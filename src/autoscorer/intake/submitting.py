@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from autoscorer import staging
@@ -13,8 +14,9 @@ from autoscorer.access.policy import Permission
 from autoscorer.access.principal import Principal
 from autoscorer.callback_addresses import check_callback_url
 from autoscorer.intake.cancels import check_cancelled_by
-from autoscorer.intake.copies import make_workspace
+from autoscorer.intake.copies import delivered_files, make_workspace
 from autoscorer.intake.homes import Homes, Place
+from autoscorer.intake.room import check_open, check_room, size_of
 from autoscorer.intake.specs import (
     at_home,
     check_participants_request,
@@ -32,7 +34,8 @@ from autoscorer.schemas.service import JobRequest
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.store import moves
 from autoscorer.store.base import Store
-from autoscorer.store.records import Action, Job, NewJob, Role, Submission, SubmitOutcome
+from autoscorer.store.conflicts import key_conflict
+from autoscorer.store.records import Action, Job, JobQuery, NewJob, Role, Submission, SubmitOutcome
 from autoscorer.utils.artifacts import remove_tree
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError, read_error
@@ -59,6 +62,8 @@ class Intake:
         CONFIG_VALIDATION_ERROR, LIMIT_EXCEEDED, SCORER_NOT_FOUND, CONFLICT, WORKSPACE_BUSY.
         """
         self._check_request(asked, principal)
+        if key is not None and (standing := self._replayed(asked, principal, key)) is not None:
+            return standing
         if asked.spec is None:
             place = self.homes.workspace(asked.workspace, principal)
             return self._keep(asked, principal, place, Workspace(place.path).load_spec(), key=key)
@@ -99,6 +104,33 @@ class Intake:
         if asked.callback_url is not None:
             check_callback_url(asked.callback_url, self.settings.callback_allowed_hosts)
 
+    def _replayed(self, asked: JobRequest, principal: Principal, key: str) -> Submission | None:
+        """The job that this very request has made: no base is asked for, and nothing copied, twice.
+
+        Raises CONFLICT when the key stands for another request.
+        """
+        organisation_id, _subject = principal.narrowed(Permission.SUBMIT_JOBS)
+        query = JobQuery(organisation_id=organisation_id, idempotency_key=own_key(principal, key))
+        found = self.store.jobs.page(query).jobs
+        same = [job for job in found if job.request_sha256 == request_sha256(asked)]
+        if same:
+            return Submission(outcome=SubmitOutcome.REPLAYED, job=same[0])
+        if found and organisation_id is not None:  # an operator's may be of another organisation
+            raise key_conflict(found[0])
+        return None
+
+    def folder_for(self, principal: Principal, *, organisation_id: str) -> Path:
+        """Where another submission of ``principal`` goes. Raises LIMIT_EXCEEDED when too many are open."""
+        below = self.homes.submissions(principal, organisation_id=organisation_id)
+        check_open(
+            self.store.jobs,
+            below,
+            self.settings,
+            like=JobQuery(organisation_id=organisation_id, submitted_by=principal.subject),
+            name=below.relative_to(self.homes.root).as_posix(),
+        )
+        return below
+
     def _make(
         self, asked: JobRequest, given: Mapping[str, Any], principal: Principal
     ) -> tuple[Place, JobSpec]:
@@ -113,10 +145,22 @@ class Intake:
             check_participants_spec(base_spec, spec)
         resolve_limits(spec, self.settings)  # before anything is copied
         spec = at_home(spec, base_spec)
-        below = self.homes.submissions(principal, organisation_id=base.organisation_id)
+        below = self.folder_for(principal, organisation_id=base.organisation_id)
         with kept_from(principal):
+            # A base of one's own is a submission already: what was delivered with it comes along.
+            is_own = base.path.parent == below
+            output, into = (staging.output_dir(source, its) for its in (base_spec, spec))
+            delivered = delivered_files(source, output, into) if is_own else {}
+            copied = [shown, source.reference_dir]
+            more = sum(map(size_of, copied)) + sum(path.stat().st_size for path in delivered.values())
+            check_room(below, self.settings, more)
             folder = make_workspace(
-                below, stored_spec(spec), shown=shown, reference=source.reference_dir, root=self.homes.root
+                below,
+                stored_spec(spec),
+                shown=shown,
+                reference=source.reference_dir,
+                root=self.homes.root,
+                delivered=delivered,
             )
         return self.homes.place_of(folder), spec
 

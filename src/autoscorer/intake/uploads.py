@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,7 +15,8 @@ from uuid import uuid4
 
 from autoscorer import staging
 from autoscorer.harvest import RESERVED
-from autoscorer.intake.copies import make_workspace
+from autoscorer.intake.copies import IMAGES, make_workspace
+from autoscorer.intake.room import check_room, size_of
 from autoscorer.intake.specs import at_home, merged, stored_spec
 from autoscorer.locking import LOCK_NAME
 from autoscorer.unpacking.names import Parts
@@ -34,7 +34,6 @@ _KINDS: Mapping[str, Callable[[Path], bool]] = {
     **dict.fromkeys(("input", "reference", "output"), Path.is_dir),
     **dict.fromkeys(("meta.json", "image.tar", "image.tar.gz"), Path.is_file),
 }
-_IMAGES = ("image.tar", "image.tar.gz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,8 @@ class Upload:
     def finish(self, rules: Rules, *, base: Path | None, root: Path) -> Uploaded:
         """Unpack it, add what comes from ``base``, put it in place.
 
-        Raises ARCHIVE_INVALID, CONFIG_VALIDATION_ERROR for a base that cannot be copied.
+        Raises ARCHIVE_INVALID, CONFIG_VALIDATION_ERROR for a base that cannot be copied or a faulty
+        `meta.json`.
         """
         assert self._archive is not None
         own = self._part / "own"
@@ -107,6 +107,7 @@ class Upload:
             unpacked = unpack(self._archive.fileno(), own, rules, check_room=self._check_room)
             _check_top(own)
             whole = own if base is None else self._with_base(own, base, root)
+            Workspace(whole).load_spec()
             return Uploaded(path=whole.rename(self._below / self._name), unpacked=unpacked)
         except OSError as exc:
             raise disk_full(exc) or exc from exc
@@ -127,7 +128,7 @@ class Upload:
         spec = workspace.load_spec()
         shown = staging.input_dir(workspace, spec, shared_root=self._settings.workspace_root)
         label = at_home(merged(spec, workspace.raw_spec(), {}), spec)
-        self._check_room(_size(shown) + _size(workspace.reference_dir))
+        self._check_room(size_of(shown) + size_of(workspace.reference_dir))
         made = make_workspace(
             self._part, stored_spec(label), shown=shown, reference=workspace.reference_dir, root=root
         )
@@ -140,14 +141,7 @@ class Upload:
         return made
 
     def _check_room(self, more: int) -> None:
-        free, needed = shutil.disk_usage(self._below).free, self._settings.min_free_disk_bytes + more
-        if free < needed:
-            raise AutoscorerError(
-                "RESOURCE_UNAVAILABLE",
-                "the disk of the workspaces has no room for this upload (MIN_FREE_DISK)",
-                {"free_bytes": free, "needed_bytes": needed, "setting": "MIN_FREE_DISK"},
-                cause="disk",
-            )
+        check_room(self._below, self._settings, more)
 
 
 def upload_rules(settings: Settings, *, has_base: bool) -> Rules:
@@ -156,7 +150,7 @@ def upload_rules(settings: Settings, *, has_base: bool) -> Rules:
     def refusal(parts: Parts) -> str | None:
         if parts[0] in _OURS or parts[0].startswith(LOCK_NAME) or _is_result(parts):
             return "has a name that is the platform's; leave it out"
-        if has_base and parts[0] != "output" and (parts[0] not in _IMAGES or len(parts) > 1):
+        if has_base and parts[0] != "output" and (parts[0] not in IMAGES or len(parts) > 1):
             return "may not come with a base: only output/ and image.tar or image.tar.gz may"
         return None
 
@@ -197,12 +191,3 @@ def _check_top(whole: Path) -> None:
             "pack what is in the folder: tar -C FOLDER -czf workspace.tar.gz ."
         )
         raise AutoscorerError("ARCHIVE_INVALID", message, {"member": entries[0].name})
-
-
-def _size(folder: Path) -> int:
-    found = 0
-    for path, _folders, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):
-                found += Path(path, name).stat().st_size
-    return found

@@ -122,6 +122,8 @@ class Settings:
     callback_secrets: tuple[str, ...] = field(repr=False)
     callback_allowed_hosts: tuple[str, ...]
     callback_timeout_s: int
+    max_open_submissions: int
+    service_backends: tuple[str, ...]
     retention_days: float
     failed_retention_days: float
     service_url: str

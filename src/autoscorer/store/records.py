@@ -172,6 +172,7 @@ class JobQuery:
     submitted_by: str | None = None
     job_id: str | None = None
     workspace: str | None = None
+    idempotency_key: str | None = None
     before: int | None = None
     limit: int = 50
 

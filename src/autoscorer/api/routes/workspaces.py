@@ -87,7 +87,7 @@ def _folder(service: Service, principal: Principal, base: Place | None) -> Path:
     base, so it lies outside of all submissions."""
     if base is None:
         return service.homes.home(principal.organisation_id) / WORKSPACES
-    return service.homes.submissions(principal, organisation_id=base.organisation_id)
+    return service.intake.folder_for(principal, organisation_id=base.organisation_id)
 
 
 def _finished(service: Service, principal: Principal, upload: Upload, base: Place | None) -> Uploaded:

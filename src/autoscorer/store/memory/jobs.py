@@ -152,8 +152,8 @@ class MemoryJobs:
 
 
 def _matches(job: Job, query: JobQuery) -> bool:
-    asked = (query.organisation_id, query.submitted_by, query.job_id, query.workspace)
-    given = (job.organisation_id, job.submitted_by, job.job_id, job.workspace)
+    asked = (query.organisation_id, query.submitted_by, query.job_id, query.workspace, query.idempotency_key)
+    given = (job.organisation_id, job.submitted_by, job.job_id, job.workspace, job.idempotency_key)
     return (
         all(wanted is None or wanted == value for wanted, value in zip(asked, given, strict=True))
         and (query.states is None or job.state in query.states)

@@ -206,6 +206,7 @@ def _conditions(query: JobQuery) -> Iterator[list[ColumnElement[bool]]]:
         jobs.c.submitted_by: query.submitted_by,
         jobs.c.job_id: query.job_id,
         jobs.c.workspace: query.workspace,
+        jobs.c.idempotency_key: query.idempotency_key,
     }
     where = [column == value for column, value in given.items() if value is not None]
     if query.before is not None:

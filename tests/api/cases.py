@@ -53,7 +53,7 @@ def _by_role(operator: int, organiser: int, participant: int, viewer: int) -> Ma
 
 
 def _workspace(api: ApiSite, job: Job) -> Mapping[str, Any]:
-    return {"json": {"workspace": job.workspace, "wait_s": 0, "backend": "stub"}}
+    return {"json": {"workspace": job.workspace, "wait_s": 0}}
 
 
 def _submission(api: ApiSite, job: Job) -> Mapping[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,9 @@ from autoscorer import staging
 from autoscorer.intake import copies
 from autoscorer.staging import home_around
 from autoscorer.store.transitions import JobState
-from tests.api.sites import ApiSite, close_api_site, make_api_site
+from tests.api.sites import ApiSite
 
 JOBS, UPLOADS = "/api/v1/jobs", "/api/v1/workspaces"
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[ApiSite]:
-    made = make_api_site(tmp_path)
-    yield made
-    close_api_site(made)
 
 
 def packed(files: dict[str, str]) -> bytes:

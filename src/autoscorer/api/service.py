@@ -59,7 +59,7 @@ def make_service(
         queue=queue,
         catalog=catalog,
         homes=homes,
-        backends=("auto", *runtime.backend_names()),
+        backends=("auto", *(name for name in runtime.backend_names() if name in settings.service_backends)),
     )
     return Service(
         settings=settings,

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from autoscorer.schemas.job import JobSpec
 from autoscorer.schemas.service import JobRequest
-from autoscorer.store.records import Action
+from autoscorer.store.records import Action, Job
 from autoscorer.utils.errors import AutoscorerError
 
 HERE = "file://./input"
@@ -40,12 +40,14 @@ def check_participants_spec(base: JobSpec, spec: JobSpec) -> None:
     _refuse(sorted(set(fields) - PARTICIPANT_FIELDS))
 
 
-def check_participants_request(asked: JobRequest) -> None:
-    """Raise FORBIDDEN naming what a participant may not choose: how it is scored, and to go first."""
+def check_participants_request(asked: JobRequest | Job) -> None:
+    """Raise FORBIDDEN naming what a participant may not choose: where it runs, how it is scored, when."""
     chosen = {
+        "backend": asked.backend not in (None, "auto"),
         "params": asked.params is not None,
         "priority": asked.priority > 0,
-        "scorer": asked.scorer is not None,
+        # A job's is what it was pinned to, chosen or not.
+        "scorer": isinstance(asked, JobRequest) and asked.scorer is not None,
     }
     _refuse([name for name, is_chosen in chosen.items() if is_chosen])
 

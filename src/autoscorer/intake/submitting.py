@@ -99,8 +99,9 @@ class Intake:
         if not may_decide(principal):
             check_participants_request(asked)
         if asked.backend is not None and asked.backend not in self.backends:
-            message = f"There is no backend {asked.backend!r}; known: {', '.join(self.backends)}."
-            raise AutoscorerError("BAD_REQUEST", message, {"known": list(self.backends)})
+            message = f"The backend {asked.backend!r} is not offered; known: {', '.join(self.backends)}."
+            details = {"known": list(self.backends), "setting": "SERVICE_BACKENDS"}
+            raise AutoscorerError("BAD_REQUEST", message, details)
         if asked.callback_url is not None:
             check_callback_url(asked.callback_url, self.settings.callback_allowed_hosts)
 

@@ -54,7 +54,8 @@ class Running:
 def serve_site(root: Path, **environ: str) -> Site:
     """A service in ``root`` that keeps its jobs in DATA_DIR."""
     (root / "workspaces").mkdir(parents=True, exist_ok=True)
-    return site_at(root, f"sqlite:///{root / 'data' / 'jobs.db'}", **environ)
+    offered = {"SERVICE_BACKENDS": '["docker", "local", "stub"]'}
+    return site_at(root, f"sqlite:///{root / 'data' / 'jobs.db'}", **(offered | environ))
 
 
 @contextmanager

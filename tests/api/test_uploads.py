@@ -74,7 +74,7 @@ def test_a_participants_predictions_are_scored_against_the_organisers_truth(api:
     assert (folder / "output/pred.csv").read_text() == GOOD
     label = json.loads((folder / "meta.json").read_text())["job_id"]
     assert label.startswith("competition-")
-    asked = {"workspace": name, "action": "pipeline", "backend": "stub"}
+    asked = {"workspace": name, "action": "score"}
     job = api.ask("POST", "/api/v1/jobs", json=asked, role="participant", subject="bob").json()["data"]
     api.drain()
     result = api.ask("GET", f"/api/v1/jobs/{job['task_id']}/result", role="participant", subject="bob")
@@ -238,7 +238,7 @@ def test_an_upload_stops_before_the_disk_is_full(api: ApiSite, monkeypatch: pyte
         return usage._replace(free=10**6 + 30)
 
     assert sent(api, tar_of(whole_workspace())).status_code == 201  # the control: with room it goes
-    monkeypatch.setattr("autoscorer.intake.uploads.shutil.disk_usage", free)
+    monkeypatch.setattr("autoscorer.intake.room.shutil.disk_usage", free)
     answer = sent(api, tar_of({"input/large": bytes(5000)}))
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["details"]["cause"]) == (

@@ -152,6 +152,7 @@ def stack(
         more = {
             "WORKER_GRACE": "60",
             "RATE_LIMIT": "0",
+            "SERVICE_BACKENDS": '["docker", "local"]',
             "DOCKER_HOST": engine.host if engine else "",
             **environ_,
         }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def score(
     """Score what is in `output/`; `result.json` is written there. Raises AutoscorerError."""
     with (
         under_way(context, workspace_path, stage="scoring") as job,
-        context.catalog.held(scorer_name or job.spec.scorer) as entry,
+        _scorer(context, scorer_name or job.spec.scorer) as entry,
         job.attempt() as attempt,
     ):
         return _score(job, attempt, entry, params=params, after_run=False)
@@ -72,7 +72,7 @@ def run_then_score(
     with (
         under_way(context, workspace_path, stage="execution") as job,
         # From the start: a scorer that is loaded while the program runs is for the jobs after this one.
-        context.catalog.held(scorer_name or job.spec.scorer) as entry,
+        _scorer(context, scorer_name or job.spec.scorer) as entry,
     ):
         _execute_until_judged(job)
         job.current = "scoring"
@@ -106,6 +106,21 @@ def plan(
         lease=context.holder.lease,
         hidden=(*workspace.truth_paths(), *([shared_root.resolve()] if shared_root else [])),
     )
+
+
+@contextmanager
+def _scorer(context: JobContext, name: str) -> Iterator[Entry]:
+    """The scorer, held. One that a job was accepted with and that is not here, the operator forgot."""
+    with ExitStack() as stack:
+        try:
+            entry = stack.enter_context(context.catalog.held(name))
+        except AutoscorerError as exc:
+            is_accepted = context.holder.lease != "" and "@" in name
+            if exc.code != "SCORER_NOT_FOUND" or exc.cause or not is_accepted:
+                raise
+            message = f"this machine has no scorer {name}, with which the job was accepted on another"
+            raise AutoscorerError(exc.code, message, exc.details, cause="not_on_this_machine") from exc
+        yield entry
 
 
 def _execute_until_judged(job: JobUnderWay) -> None:

@@ -134,6 +134,19 @@ def test_what_failed_for_good_fails_at_once_and_blames_the_right_one(
     assert leftovers(site) == []
 
 
+@pytest.mark.parametrize(("pin", "blame"), [("@" + "ab" * 32, "operator"), ("_that_nobody_has", "organiser")])
+def test_a_scorer_that_only_another_machine_has_is_the_operators_fault(
+    site: Site, store: SqlStore, pin: str, blame: str
+) -> None:
+    job = site.submit(store, site.workspace(), scorer=f"classification_f1{pin}")
+    site.drain(store)
+    found = state_of(store, job)
+    assert found.state is JobState.FAILED
+    assert found.error is not None
+    assert (found.error["code"], found.error["details"]["blame"]) == ("SCORER_NOT_FOUND", blame)
+    assert found.attempt == 1, "it is not tried again by itself"
+
+
 @pytest.mark.parametrize(
     ("program", "code"), [("lost", "CONTAINER_WAIT_FAILED"), ("full", "RESOURCE_UNAVAILABLE")]
 )

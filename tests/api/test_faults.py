@@ -79,6 +79,19 @@ def test_what_the_router_refuses_is_in_the_envelope(
     assert status != 405 or answer.headers["allow"] == "POST"
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/jobs", "GET, POST"),
+        ("/scorers/watch", "DELETE, GET, POST"),
+        ("/tasks/x", "GET"),
+        ("/api/v1/jobs/x/artifacts/y", "GET, HEAD"),
+    ],
+)
+def test_a_refused_method_is_told_every_other(api: ApiSite, path: str, allowed: str) -> None:
+    assert api.ask("PATCH", path).headers["allow"] == allowed
+
+
 def test_a_fault_of_ours_is_told_without_its_words(api: ApiSite, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: Any) -> Any:
         raise ZeroDivisionError("the pineapple")

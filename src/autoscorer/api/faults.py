@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from autoscorer.access.principal import not_found
 from autoscorer.api.answers import refusal
@@ -44,7 +45,8 @@ async def on_http(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     if isinstance(exc.__cause__, AutoscorerError):  # raised while the body was read
         return refusal(exc.__cause__)
-    return refusal(_of_http(request, exc), headers=exc.headers)
+    headers = {"Allow": _allowed(request)} if exc.status_code == 405 else exc.headers
+    return refusal(_of_http(request, exc), headers=headers)
 
 
 async def on_unexpected(request: Request, exc: Exception) -> Response:
@@ -79,6 +81,13 @@ def _of_http(request: Request, exc: HTTPException) -> AutoscorerError:
             return AutoscorerError("BAD_REQUEST", f"The request cannot be read ({exc.detail}).")
         case _:
             return internal(exc, request.scope)
+
+
+def _allowed(request: Request) -> str:
+    """The methods that an address takes: the router names those of the first route alone."""
+    routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
+    fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in fitting for method in getattr(route, "methods", ())}))
 
 
 def _in_place(error: Any, models: Mapping[str, Mapping[str, type[BaseModel]]]) -> SpecFault:

@@ -262,7 +262,8 @@ def may_see(principal: Principal, job: Job) -> bool:
 
 def own_key(principal: Principal, key: str) -> str:
     """An Idempotency-Key as the store keeps it: nobody meets another's by chance or by guessing."""
-    return hashlib.sha256(f"{principal.subject}\n{key}".encode()).hexdigest()
+    whose = f"{principal.organisation_id}\n{principal.subject}"
+    return hashlib.sha256(f"{whose}\n{key}".encode()).hexdigest()
 
 
 @contextmanager

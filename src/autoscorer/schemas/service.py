@@ -35,7 +35,7 @@ class RunRequest(_Asked):
     """`POST /run`, `/score`, `/pipeline`: the end within ``wait_s`` seconds, else a task to ask for."""
 
     workspace: WorkspacePath
-    wait_s: Annotated[float, Field(ge=0, le=600)] = 30
+    wait_s: Annotated[float, Field(strict=True, ge=0, le=600)] = 30
 
 
 class SubmitRequest(_Asked):
@@ -139,7 +139,7 @@ class TokenRequest(_Wire):
     subject: Annotated[Text, Field(min_length=1, max_length=200)]
     role: Literal["operator", "organiser", "participant", "viewer"]
     organisation: Annotated[Text, Field(min_length=1, max_length=200)] | None = None
-    valid_days: Annotated[float, Field(gt=0, le=36500)] | None = None
+    valid_days: Annotated[float, Field(strict=True, gt=0, le=36500)] | None = None
 
 
 class TokenView(_Wire):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Body
 from starlette.concurrency import run_in_threadpool
@@ -33,10 +33,21 @@ from autoscorer.store.records import SubmitOutcome
 router = make_router("actions")
 Submitter = Annotated[Principal, may(Permission.SUBMIT_JOBS)]
 Reader = Annotated[Principal, may(Permission.READ_JOBS)]
+_UNDER_WAY: dict[int | str, dict[str, Any]] = {
+    202: {"model": Answer[JobView], "description": "It goes on: ask for its `task_id`"}
+}
+_STANDS: dict[int | str, dict[str, Any]] = {
+    200: {"model": Answer[SubmitView], "description": "The workspace has a job under way: that one"}
+}
 Asked = Annotated[RunRequest, Body(openapi_examples=examples.RUN)]
 
 
-@router.post("/run", response_model=Answer[JobView], summary="Run a workspace's container and wait")
+@router.post(
+    "/run",
+    response_model=Answer[JobView],
+    responses=_UNDER_WAY,
+    summary="Run a workspace's container and wait",
+)
 async def run(
     request: Request, service: GivenService, principal: Submitter, asked: Asked, key: IdempotencyKey = None
 ) -> Response:
@@ -44,7 +55,12 @@ async def run(
     return await _act(request, service, principal, asked, action="run", key=key)
 
 
-@router.post("/score", response_model=Answer[JobView], summary="Score a workspace's output and wait")
+@router.post(
+    "/score",
+    response_model=Answer[JobView],
+    responses=_UNDER_WAY,
+    summary="Score a workspace's output and wait",
+)
 async def score(
     request: Request, service: GivenService, principal: Submitter, asked: Asked, key: IdempotencyKey = None
 ) -> Response:
@@ -52,7 +68,12 @@ async def score(
     return await _act(request, service, principal, asked, action="score", key=key)
 
 
-@router.post("/pipeline", response_model=Answer[JobView], summary="Run, then score, and wait")
+@router.post(
+    "/pipeline",
+    response_model=Answer[JobView],
+    responses=_UNDER_WAY,
+    summary="Run, then score, and wait",
+)
 async def pipeline(
     request: Request, service: GivenService, principal: Submitter, asked: Asked, key: IdempotencyKey = None
 ) -> Response:
@@ -60,7 +81,13 @@ async def pipeline(
     return await _act(request, service, principal, asked, action="pipeline", key=key)
 
 
-@router.post("/submit", response_model=Answer[SubmitView], summary="Submit a job and do not wait")
+@router.post(
+    "/submit",
+    response_model=Answer[SubmitView],
+    status_code=202,
+    responses=_STANDS,
+    summary="Submit a job and do not wait",
+)
 def submit(
     service: GivenService,
     principal: Submitter,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -26,6 +26,12 @@ from autoscorer.utils.errors import AutoscorerError
 router = make_router("artifacts", prefix=JOBS)
 Reader = Annotated[Principal, may(Permission.READ_JOBS)]
 _AT = "/{task_id}/artifacts/{name}"
+_FILE = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": _FILE, "description": "The file"},
+    206: {"content": _FILE, "description": "The `Range` of it that was asked for"},
+    304: {"description": "The file is the one that `If-None-Match` names"},
+}
 
 
 class ArtifactList(BaseModel):
@@ -43,7 +49,7 @@ def list_artifacts(request: Request, service: GivenService, principal: Reader, t
 
 
 @router.head(_AT, include_in_schema=False)
-@router.get(_AT, summary="One file of a result", response_class=Response)
+@router.get(_AT, summary="One file of a result", response_class=Response, responses=_ANSWERS)
 def download(request: Request, service: GivenService, principal: Reader, task_id: str, name: str) -> Response:
     """The bytes whose SHA-256 the result names, or none; a `Range` of them where one is asked for."""
     job = job_for(service, principal, Permission.READ_JOBS, task_id)

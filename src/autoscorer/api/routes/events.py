@@ -6,11 +6,11 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Header, Query
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -36,6 +36,8 @@ Reader = Annotated[Principal, may(Permission.READ_JOBS)]
 EVENT_STREAM = "text/event-stream"
 _AT_ONCE = 500
 _HIGHEST = 2**31
+_NUMBER: dict[str, Any] = {"type": "string", "maxLength": 20, "pattern": "^[0-9]*$"}
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=20), WithJsonSchema(_NUMBER)]
 
 
 class EventQuery(BaseModel):
@@ -58,7 +60,10 @@ class EventList(BaseModel):
     "/{task_id}/events",
     summary="What happens to a job, as it happens",
     response_class=Response,
-    responses={200: {"content": {EVENT_STREAM: {}, "application/json": {}}, "description": "Events"}},
+    responses={
+        200: {"content": {EVENT_STREAM: {}, "application/json": {}}, "description": "Events"},
+        204: {"description": "All of them were told, and the job has ended"},
+    },
 )
 def events(
     *,
@@ -67,7 +72,7 @@ def events(
     principal: Reader,
     task_id: str,
     asked: Annotated[EventQuery, Query()],
-    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=20)] = None,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """A stream until the job has ended; `Last-Event-ID` goes on after that. As JSON, a list."""
     job = job_for(service, principal, Permission.READ_JOBS, task_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Body, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,6 +28,9 @@ MOST_AHEAD = 1000
 Submitter = Annotated[Principal, may(Permission.SUBMIT_JOBS)]
 Reader = Annotated[Principal, may(Permission.READ_JOBS)]
 Controller = Annotated[Principal, may(Permission.CONTROL_JOBS)]
+_STANDS: dict[int | str, dict[str, Any]] = {
+    200: {"model": Answer[JobView], "description": "The workspace has a job under way: that one"}
+}
 
 
 class JobFilter(BaseModel):
@@ -43,7 +46,7 @@ class JobFilter(BaseModel):
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 
-@router.post("", response_model=Answer[JobView], status_code=202, summary="Create a job")
+@router.post("", response_model=Answer[JobView], status_code=202, responses=_STANDS, summary="Create a job")
 def create_job(
     request: Request,
     service: GivenService,

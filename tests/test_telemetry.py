@@ -191,6 +191,7 @@ def test_a_scrape_tells_how_the_store_stands(
         frozenset({("queue", "score"), ("state", "queued")}),
     ) in found  # zero, not absent
     assert value(found, "oldest_waiting_job_age_seconds") == pytest.approx(33)
+    assert value(found, "jobs_overdue") == 1  # the lease of the claimed one has run out
     assert value(found, "callbacks", state="pending") == 1
     assert value(found, "workers", queue="cpu", state="claiming") == 1
     assert value(found, "workers", queue="cpu", state="paused") == 1

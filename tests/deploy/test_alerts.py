@@ -31,6 +31,7 @@ WELL: Series = {
     'up{job="autoscorer-api",instance="a"}': "1x90",
     'autoscorer_store_up{instance="a"}': "1x90",
     "autoscorer_oldest_waiting_job_age_seconds": "20x90",
+    "autoscorer_jobs_overdue": "0x90",
     'autoscorer_jobs{queue="cpu",state="queued",instance="a"}': "4x90",
     'autoscorer_jobs{queue="cpu",state="queued",instance="b"}': "4x90",
     'autoscorer_jobs{queue="cpu",state="running",instance="a"}': "1x90",
@@ -154,8 +155,8 @@ CASES: Mapping[str, tuple[Series, Series]] = {
         {'autoscorer_callbacks{state="pending"}': "3x55 500x9 3x20"},  # many at once, soon delivered
     ),
     "AutoscorerMaintenanceStopped": (
-        {'autoscorer_duties_done_total{duty="reconcile",outcome="done"}': "0+12x40 480x50"},
-        {'autoscorer_duties_done_total{duty="reconcile",outcome="done"}': "0+1x90"},
+        {"autoscorer_jobs_overdue": "1x90"},
+        {"autoscorer_jobs_overdue": "0x55 3x3 0x30"},  # taken up again within minutes
     ),
     "AutoscorerApiErrors": (
         {'autoscorer_http_requests_total{method="GET",route="/x",status="500"}': "0+3x90"},

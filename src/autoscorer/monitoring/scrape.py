@@ -117,6 +117,7 @@ def _of_store(store: Store) -> Iterator[Reading]:
     )
     age_s = (store.now().at - since).total_seconds() if since else 0.0
     yield told.OLDEST_WAITING, {(): max(0.0, age_s)}
+    yield told.OVERDUE, {(): float(len(store.work.overdue(limit=100)))}
     yield from _of_workers(store.workers.present())
     callbacks = store.callbacks.counts()
     states = (CallbackState.PENDING, CallbackState.DEAD)

@@ -150,6 +150,13 @@ OLDEST_WAITING = _declare(
     "最早提交且仍在排队的任务已等待的时间；无任务排队时为 0。",
     at_scrape=True,
 )
+OVERDUE = _declare(
+    "jobs_overdue",
+    "gauge",
+    "Jobs whose worker or message is lost and that nobody has taken up again; counted up to 100.",
+    "工作进程或消息已丢失、尚未被重新接手的任务数；最多计到 100。",
+    at_scrape=True,
+)
 WORKERS = _declare(
     "workers",
     "gauge",

@@ -60,7 +60,7 @@ lint: .venv/.dev
 	@$(BIN)/lint-imports --no-logo
 
 unit: .venv/.dev
-	@$(PYTEST) -m 'not slow and not sandbox and not docker and not k8s'
+	@$(PYTEST) -m 'not slow and not long and not sandbox and not docker and not k8s'
 
 reliability: .venv/.dev ## Try every attack and fault on a real engine and write docs/RELIABILITY.md
 	@scripts/test-services

@@ -31,7 +31,7 @@ def _no_names(_api: ApiSite, _job: Job) -> Mapping[str, str]:
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One route. ``prepare`` brings the job it is about into the state that it needs; ``ask`` gives what
-    the request holds besides its address, from a job of the thing's owner."""
+    the request holds besides its address, from a job of the thing's owner. ``job`` is what that job is."""
 
     method: str
     path: str
@@ -42,6 +42,7 @@ class Row:
     prepare: Callable[[ApiSite, Job], None] | None = None
     is_open: bool = False
     names: Callable[[ApiSite, Job], Mapping[str, str]] = _no_names
+    job: Mapping[str, Any] = field(default_factory=dict)
 
     def named(self, api: ApiSite, job: Job) -> Mapping[str, str]:
         """What stands in the path for each placeholder."""
@@ -172,7 +173,13 @@ ROWS = (
     Row(method="GET", path="/api/v1/jobs", own=dict.fromkeys(ROLES, 200)),
     Row(method="GET", path="/api/v1/jobs/{task_id}", **_READ),
     Row(method="POST", path="/api/v1/jobs/{task_id}/cancel", **_made(200)),
-    Row(method="POST", path="/api/v1/jobs/{task_id}/retry", prepare=_cancel, **_made(202)),
+    Row(
+        method="POST",
+        path="/api/v1/jobs/{task_id}/retry",
+        prepare=_cancel,
+        job={"backend": "auto"},  # what a participant may submit
+        **_made(202),
+    ),
     Row(method="GET", path="/api/v1/jobs/{task_id}/events", ask=_accept_json, **_READ),
     Row(method="GET", path="/api/v1/jobs/{task_id}/log", prepare=_done, **_READ),
     Row(method="GET", path="/api/v1/jobs/{task_id}/result", prepare=_done, **_READ),

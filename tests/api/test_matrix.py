@@ -47,11 +47,11 @@ def _cases() -> list[Any]:
     ]
 
 
-def _job_of(api: ApiSite, subject: str, organisation: str) -> Job:
+def _job_of(api: ApiSite, row: Row, subject: str, organisation: str) -> Job:
     """A job on a workspace that its subject may run, whatever the role."""
     home = api.service.homes.home(api.organisation(organisation))
     folder = api.site.workspace(below=home / "submissions" / subject)
-    return api.job(folder, subject=subject, organisation=organisation)
+    return api.job(folder, subject=subject, organisation=organisation, **row.job)
 
 
 def _request(api: ApiSite, row: Row, job: Job, *, role: str, named: Mapping[str, str] | None = None) -> Any:
@@ -71,7 +71,7 @@ def test_every_route_has_a_row_and_every_row_a_route() -> None:
 
 @pytest.mark.parametrize(("row", "whose", "role"), _cases())
 def test_each_role_is_answered_as_the_table_says(api: ApiSite, row: Row, whose: str, role: str) -> None:
-    job = _job_of(api, *_OWNERS[whose])
+    job = _job_of(api, row, *_OWNERS[whose])
     if row.prepare is not None:
         row.prepare(api, job)
     answer = _request(api, row, job, role=role)
@@ -88,7 +88,7 @@ def test_each_role_is_answered_as_the_table_says(api: ApiSite, row: Row, whose: 
 def test_a_thing_of_another_organisation_is_answered_like_one_that_is_not_there(
     api: ApiSite, row: Row
 ) -> None:
-    job = _job_of(api, *_OWNERS["foreign"])
+    job = _job_of(api, row, *_OWNERS["foreign"])
     if row.prepare is not None:
         row.prepare(api, job)
     named = row.named(api, job)

@@ -248,6 +248,7 @@ def test_prometheus_reads_the_rules_and_the_sample(promtool: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_is_told_is_as_prometheus_would_have_it(promtool: str) -> None:
     store = MemoryStore()
     observe(store)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -303,17 +305,22 @@ def test_former_outputs_are_not_looked_for_behind_links_or_in_hidden_folders(
     assert all(path.exists() for path in (*kept, tmp_path / "attempts" / "1" / "previous_output"))
 
 
-def test_a_folder_that_cannot_be_read_stops_nothing(place: Place) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root can read everything")
+def test_a_folder_that_cannot_be_read_stops_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     locked, good = place.submission(subject="locked"), place.submission()
-    locked.parent.chmod(0)
     place.days_later(31)
-    try:
-        assert place.retain().submissions == 1
-    finally:
-        locked.parent.chmod(0o700)
-    assert not good.exists()
+    opened = os.open
+
+    def refused(path: Any, *given: Any, **named: Any) -> int:
+        """Root can read everything: the refusal is ours."""
+        if os.fspath(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "refused", path)
+        return opened(path, *given, **named)
+
+    monkeypatch.setattr(os, "open", refused)
+    assert place.retain().submissions == 1
+    assert (good.exists(), locked.exists()) == (False, True)
+    monkeypatch.undo()
+    assert place.retain().submissions == 1, "control: it is the refusal that keeps it"
 
 
 def test_it_is_a_duty_of_one_process(place: Place) -> None:

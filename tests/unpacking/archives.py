@@ -86,7 +86,7 @@ def forged_zip(
     *entries: Entry, prefix: bytes = b"", gap: bytes = b"", comment: bytes = b"", count: int | None = None
 ) -> bytes:
     """A zip of ``entries``; an entry with ``at`` has no content of its own, its listing points there."""
-    content, listing = prefix, b""
+    content, listing = bytearray(prefix), bytearray()
     for entry in entries:
         packed = entry.body
         if entry.method == 8:
@@ -112,7 +112,7 @@ def forged_zip(
         listing += entry.name
     number = len(entries) if count is None else count
     end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, number, number, len(listing), len(content), len(comment))
-    return content + listing + gap + end + comment
+    return bytes(content + listing + gap + end + comment)
 
 
 def opened(folder: Path, content: bytes) -> int:

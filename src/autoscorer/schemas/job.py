@@ -41,7 +41,7 @@ def _memory(text: str) -> str:
 
 
 Label = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Text = Annotated[StrictStr, AfterValidator(_no_nul)]
+Text = Annotated[StrictStr, AfterValidator(_no_nul), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
 Uri = Annotated[Text, Field(min_length=1, max_length=1024)]
 MemoryText = Annotated[StrictStr, AfterValidator(_memory)]
 Cores = Annotated[float, Field(strict=True, gt=0), AllowInfNan(allow_inf_nan=False)]

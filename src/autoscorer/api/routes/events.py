@@ -36,7 +36,7 @@ Reader = Annotated[Principal, may(Permission.READ_JOBS)]
 EVENT_STREAM = "text/event-stream"
 _AT_ONCE = 500
 _HIGHEST = 2**31
-_NUMBER: dict[str, Any] = {"type": "string", "maxLength": 20, "pattern": "^[0-9]*$"}
+_NUMBER: dict[str, Any] = {"type": "string", "maxLength": 20, "pattern": "^[0-9]{0,9}$"}
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=20), WithJsonSchema(_NUMBER)]
 
 

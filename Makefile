@@ -10,7 +10,7 @@ WORKERS ?= $(shell nproc)
 # A temporary folder of its own: pytest's shared one is cleaned up by every other run on the machine.
 PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(BED) $(BIN)/pytest -n $(WORKERS) --basetemp "$$folder/t"
 # With a Docker engine, started where none answers and stopped again afterwards.
-test test-docker reliability bench: BED = scripts/testbed run
+test test-docker reliability chaos bench: BED = scripts/testbed run
 
 .PHONY: help install demo serve test check lint unit test-docker test-k8s reliability chaos bench docs constraints clean
 
@@ -68,7 +68,7 @@ reliability: .venv/.dev ## Try every attack and fault on a real engine and write
 
 chaos: .venv/.dev ## Break the service's workers in every way and write the counts into docs/RELIABILITY.md
 	@scripts/test-services long
-	@scripts/chaos
+	@$(BED) scripts/chaos
 
 bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.md (GROUP=tables: that part)
 	@$(BED) $(BIN)/python -m benchmarks $(GROUP)

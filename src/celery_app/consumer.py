@@ -64,9 +64,9 @@ class Consumer(CeleryConsumer):  # type: ignore[misc] # Celery has no types
         counts as being worked on for ever, and when that has taken the last slot, nothing comes any more."""
         connections = self.restart_count
 
-        def settle(deed: Callable[..., None], _logger: Any, errors: Any, **how: Any) -> None:
+        def settle(deed: Callable[..., None], _logger: Any, errors: Any, *how: Any, **also: Any) -> None:
             try:
-                deed(**how)
+                deed(*how, **also)
             except MessageStateError:
                 return
             except errors as exc:

@@ -118,15 +118,14 @@ class Serving:
         """Note it, and move the tap, in one step: the last who looked must have moved it last."""
         with self._changed:
             was_paused = self._presence.paused is not None
-            self._presence = replace(self._presence, paused=reason)  # its numbers are other ones each time
-            if was_paused is (reason is not None):
-                return
-            if reason is None:
-                log_event("INFO", "claiming")
+            if reason is None and was_paused:
                 self._tap.open()
-            else:
-                log_event("WARNING", "claiming_paused", reason=reason)
+                log_event("INFO", "claiming")
+            elif reason is not None and not was_paused:
                 self._tap.close()
+                log_event("WARNING", "claiming_paused", reason=reason)
+            # Last: a tap that could not be moved is moved the next time. The reason's numbers always change.
+            self._presence = replace(self._presence, paused=reason)
 
     def _report(self) -> None:
         """Until told to stop: look whether jobs may be claimed, and say that this worker is there."""

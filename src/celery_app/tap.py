@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -15,14 +15,25 @@ class Tap:
 
     def close(self) -> None:
         """Take no more messages. Safe from any thread, and to call twice."""
-        self._controller.consumer.call_soon(self._close)
+        self._soon(self._close, self._deselect)
 
     def open(self) -> None:
         """Take messages again. Safe from any thread, and to call twice."""
-        self._controller.consumer.call_soon(self._open)
+        self._soon(self._open, lambda: self._controller.app.amqp.queues.select(self._queues))
+
+    def _soon(self, do: Callable[[], None], before: Callable[[], None]) -> None:
+        """A worker that only starts has no consumer yet, and makes one of the queues that are selected."""
+        consumer = getattr(self._controller, "consumer", None)
+        if consumer is None:
+            before()
+        else:
+            consumer.call_soon(do)
+
+    def _deselect(self) -> None:
+        self._controller.app.amqp.queues.deselect(self._queues)
 
     def _close(self) -> None:
-        self._controller.app.amqp.queues.deselect(self._queues)
+        self._deselect()
         consumer = self._controller.consumer.task_consumer
         if consumer is not None:
             for queue in self._queues:

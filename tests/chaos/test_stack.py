@@ -96,6 +96,8 @@ def settle(stack: Stack, jobs: Mapping[str, Task]) -> None:
         for job in found:
             if job is not None and exhausted(job):
                 stack.api.asked("POST", f"/api/v1/jobs/{job.task_id}/retry")
+                if jobs[job.task_id].kind is CANCELLED:  # to cancel what had failed was to say nothing
+                    stack.api.asked("POST", f"/api/v1/jobs/{job.task_id}/cancel")
         return all(job is None or (STATES[job.state].final and not exhausted(job)) for job in found)
 
     until(all_ended, within_s=SETTLED_S, what="all jobs end")

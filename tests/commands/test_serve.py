@@ -21,7 +21,7 @@ from autoscorer.store.transitions import JobState
 from tests.api.serving import serve_site
 from tests.cli import call, command, environment
 from tests.commands.test_commands import run_on_a_terminal_until
-from tests.worker.sites import Site, check_sound, ended, result_json, state_of, until
+from tests.worker.sites import Site, check_sound, ended, leftovers, result_json, state_of, until
 
 PROGRAM = "import time, shutil; time.sleep({}); shutil.copy('input/answer.csv', 'output/pred.csv')"
 
@@ -175,6 +175,7 @@ def test_killed_in_the_middle_of_ten_jobs_and_started_again_all_ten_end_right(
     with served(env_of(site, WORKER_SLOTS="3")) as service:
         until(lambda: all(ended(store, job) for job in jobs), within_s=150, what="all ten end")
         until(lambda: not any(child.is_running() for child in children), what="nothing of the first runs")
+        until(lambda: not leftovers(site), within_s=90, what="what the first left is removed")
         for job, folder in zip(jobs, folders, strict=True):
             check_sound(site, store, job, folder)
             assert result_json(folder)["summary"]["score"] == 1.0

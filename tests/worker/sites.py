@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,12 +183,13 @@ def event_names(store: Store, job: Job) -> list[str]:
 
 
 def leftovers(site: Site) -> list[str]:
-    """What should not be there when nothing runs."""
+    """What should not be there when nothing runs; what vanishes meanwhile is not there."""
     found = [f"trace {path.name}" for path in (site.settings.data_dir / "working").rglob("*")]
     for workspace in (site.root / "workspaces").iterdir():
         for entry in (workspace / ".attempts").glob("*"):
-            if [path.name for path in entry.iterdir()] != ["previous_output"]:
-                found.append(f"{workspace.name}/{entry.name}")
+            with suppress(FileNotFoundError):
+                if [path.name for path in entry.iterdir()] != ["previous_output"]:
+                    found.append(f"{workspace.name}/{entry.name}")
         found += [f"{workspace.name}/{path.name}" for path in workspace.glob(".autoscorer.lock.*")]
         found += [f"{workspace.name}/output/{path.name}" for path in (workspace / "output").glob(".*")]
     return found

@@ -15,6 +15,8 @@ from autoscorer.store.records import Job
 from tests.api.cases import ROLES, ROWS, Row
 from tests.api.sites import ApiSite, close_api_site, make_api_site
 
+pytestmark = pytest.mark.slow
+
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 _OWNERS = {"own": ("ada", "default"), "others": ("bob", "default"), "foreign": ("bob", "other")}
 

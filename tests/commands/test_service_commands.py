@@ -18,6 +18,8 @@ from tests.client.stub import DONE, JOB, Reply, Stub, events, ok, raw, refused, 
 from tests.commands.test_commands import on_a_terminal_with, run_on_a_terminal_and
 from tests.worker.sites import until
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "as_" + "hush" * 10 + "abc"
 ONE, STREAM = "GET /api/v1/jobs/t1", "GET /api/v1/jobs/t1/events"
 RESULT = {

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 
 import autoscorer
+from autoscorer.scorers import catalog as catalog_module
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.library import Library
 from autoscorer.scorers.library.opening import names_elsewhere
@@ -102,6 +103,7 @@ def test_an_own_scorer_that_names_files_outside_its_folder_is_unloadable(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(load_builtin().get("classification_f1")), "reference_files", ("../gt.csv",))
+    catalog_module._builtin_entry.cache_clear()  # ours never change but here; a refusal is not kept
     with pytest.raises(AutoscorerError, match="declares what cannot be right: reference_files") as caught:
         catalog.find("classification_f1")
     assert (caught.value.code, caught.value.cause) == ("SCORER_NOT_FOUND", "unloadable")

@@ -30,10 +30,10 @@ WAITING = 2
 # Of the scorer's process: when it was born, and whether another score left anything.
 BORN = """
 born = int(open("/proc/self/stat").read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-traces = len(os.listdir("/tmp")) + len(os.listdir("/dev/shm")) + hasattr(sys, "was_here")
-traces += len(os.listdir(workspace / "output" / "artifacts"))
+folders = ("/tmp", "/dev/shm", workspace / "output" / "artifacts")
+traces = sum("mine" in os.listdir(folder) for folder in folders) + hasattr(sys, "was_here")
 sys.was_here = True
-for folder in ("/tmp", "/dev/shm", workspace / "output" / "artifacts"): open(f"{folder}/mine", "w").close()
+for folder in folders: open(f"{folder}/mine", "w").close()
 return good(born=born, traces=float(traces))
 """
 

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from tests.executor.attempts import eventually
-from tests.executor.docker.containers import BUSYBOX
+from tests.executor.docker.containers import BUSYBOX, mounts_below
 
 
 class OwnEngine:
@@ -88,9 +90,14 @@ class OwnEngine:
             self._process.wait(90)
         else:  # nobody is there who would end its containers
             for pid in self.leftovers():
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                with suppress(psutil.NoSuchProcess):
+                    shim = psutil.Process(pid)
+                    for process in (*shim.children(recursive=True), shim):
+                        with suppress(psutil.NoSuchProcess):
+                            process.kill()
         assert eventually(lambda: not self.leftovers(), within_s=60), self.leftovers()
+        for path in reversed(mounts_below(self._folder)):  # a dockerd that was killed leaves its data's
+            subprocess.run(["umount", "-l", path], check=False)
 
     def leftovers(self) -> list[int]:
         """Processes that name this engine's folder: its containerd and its containers' shims."""

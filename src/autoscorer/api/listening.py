@@ -72,7 +72,7 @@ def listen(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
             listener.listen(BACKLOG)
-        except BaseException:
+        except BaseException:  # clean-up: a port that cannot be used is given back
             listener.close()
             raise
     except OSError as exc:

@@ -50,7 +50,7 @@ def make_workspace(
         text = json.dumps(spec, ensure_ascii=False, indent=2)
         (unfinished / "meta.json").write_text(text + "\n", encoding="utf-8")
         return unfinished.rename(below / name)
-    except BaseException as exc:
+    except BaseException as exc:  # clean-up: no half of a workspace stays, whatever stopped it
         remove_tree(unfinished)
         if (full := _full_disk(exc)) is not None:
             raise full from exc

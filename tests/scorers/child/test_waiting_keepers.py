@@ -30,7 +30,9 @@ WAITING = 2
 # Of the scorer's process: when it was born, and whether another score left anything.
 # A checkout below /tmp is shown to a scorer at its own place there; anything else is somebody's.
 OURS = [f"/tmp/{ROOT.parts[2]}"] if ROOT.is_relative_to("/tmp") else []
-BORN = f"ours = {OURS}" + """
+BORN = (
+    f"ours = {OURS}"
+    + """
 born = int(open("/proc/self/stat").read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
 folders = ("/tmp", "/dev/shm", workspace / "output" / "artifacts")
 there = [f"{folder}/{name}" for folder in folders for name in os.listdir(folder)]
@@ -41,6 +43,7 @@ for folder in folders: open(f"{folder}/mine", "w").close()
 if traces: raise RuntimeError(f"left by another: {found}")
 return good(born=born, traces=float(traces))
 """
+)
 
 
 def host_with(waiting: int) -> ChildHost:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from autoscorer.executor.base import IsAlive, Reaped
 from autoscorer.executor.ownership import Owner
+from autoscorer.utils.artifacts import write_json
 
 FOLDER = "programs"
 HALF_WRITTEN_S = 60.0
@@ -32,9 +33,7 @@ class Programs:
         path = self._folder / f"{supervisor_pid}.json"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(
-                json.dumps({"supervisor": str(supervisor), "owner": str(owner)}), encoding="utf-8"
-            )
+            write_json(path, {"supervisor": str(supervisor), "owner": str(owner)})
         except OSError:
             return None
         return path
@@ -48,7 +47,7 @@ class Programs:
     def end(self, is_alive: IsAlive) -> Iterator[Reaped]:
         """End the programs whose owner is not alive, and tell of them."""
         with suppress(OSError):
-            for path in sorted(self._folder.glob("*.json")):
+            for path in sorted(self._folder.iterdir()):
                 supervisor, owner = _read(path)
                 if is_alive(owner) if owner else time.time() - path.stat().st_mtime < HALF_WRITTEN_S:
                     continue

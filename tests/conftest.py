@@ -25,10 +25,17 @@ __all__ = ["make_workspace"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What `make chaos` runs: whatever counts, or is marked as a fault."""
+    """Marks by what a test stands on.
+
+    `make chaos` runs whatever counts, or is marked as a fault. A whole service answers in the tests of `api`:
+    together they are slow.
+    """
     for item in items:
-        if "counts" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "counts" in fixtures:
             item.add_marker("fault")
+        if "api" in fixtures:
+            item.add_marker("slow")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -207,6 +207,7 @@ def most_at_once(workspace: Workspace, *, patience_s: float) -> int:
     return worst[0]
 
 
+@pytest.mark.slow
 def test_of_many_that_take_over_at_once_one_holds_the_workspace_at_a_time(workspace: Workspace) -> None:
     assert most_at_once(workspace, patience_s=0.05) == 1
     left = sorted(path.name for path in workspace.root.iterdir())

@@ -120,6 +120,7 @@ def test_what_no_autoscorer_answers_is_an_unreachable_service(
     assert f"{stub.url}/api/v1/jobs/t1" in error.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", [silent, dripping])
 def test_an_answer_that_does_not_come_in_time_is_given_up(reply: Reply, stub: Stub) -> None:
     stub.on(ONE, reply)

@@ -18,6 +18,7 @@ from autoscorer.utils.errors import code_table
 from tests.cli import call, command, environment
 from tests.workspaces import ROOT, MakeWorkspace
 
+pytestmark = pytest.mark.slow  # the whole command, in a process of its own, again and again
 TRUTH = "id,label\n1,cat\n2,dog\n"
 
 

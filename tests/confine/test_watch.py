@@ -51,6 +51,7 @@ def test_the_walk_stops_at_the_limit(tmp_path: Path) -> None:
     assert look(tmp_path, max_entries=10).entries == 11
 
 
+@pytest.mark.slow
 def test_three_thousand_nested_folders_are_too_many(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     for _ in range(3000):

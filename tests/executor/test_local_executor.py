@@ -126,6 +126,7 @@ def test_cancel_is_heard_soon_and_is_nobodys_fault(tmp_path: Path, mode: Isolati
     assert ran.outcome.duration_s < 5
 
 
+@pytest.mark.slow
 @both
 def test_a_program_that_is_stopped_may_say_goodbye(tmp_path: Path, mode: IsolationMode) -> None:
     source = """

@@ -79,6 +79,7 @@ def test_a_copy_that_leaves_too_little_room_is_not_begun(tmp_path: Path) -> None
         close_api_site(api)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["spec", "upload"])
 def test_one_person_has_a_bounded_number_of_open_submissions(tmp_path: Path, way: str) -> None:
     for number, (most, refused_at) in enumerate((("2", 2), ("0", None))):

@@ -33,6 +33,7 @@ from tests.coco_cases import (
     random_task,
     reference_source,
 )
+from tests.seeds import seeds
 
 Task = tuple[Reference, PredictedBoxes]
 
@@ -93,13 +94,14 @@ def voc_of(task: Task) -> list[VocCurve | None]:
     )
 
 
-@pytest.mark.parametrize("seed", range(300))
+@pytest.mark.parametrize("seed", seeds(300))
 def test_the_twelve_numbers_are_those_of_pycocotools(seed: int) -> None:
     document, results = random_task(np.random.default_rng(seed))
     ours = defined(coco_metrics(curves_of(loaded(document, results))))
     assert ours == pytest.approx(pycocotools_twelve(document, results), abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_only_the_best_hundred_of_an_image_and_category_count(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -111,7 +113,7 @@ def test_only_the_best_hundred_of_an_image_and_category_count(seed: int) -> None
     assert ours == pytest.approx(pycocotools_twelve(document, results), abs=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds(60))
 def test_the_order_of_predictions_changes_no_bit_when_scores_differ(seed: int) -> None:
     rng = np.random.default_rng(seed)
     reference, predicted = loaded(*random_task(rng, ties=False))
@@ -169,6 +171,7 @@ def test_per_category_numbers_average_to_the_headline() -> None:
     assert np.mean([precision for _, _, precision in points]) == pytest.approx(metrics["mAP"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "guarded", "peak_mb"), [(300_000, True, 250), (100_000, False, None)], ids=["guarded", "control"]
 )
@@ -184,7 +187,7 @@ def test_boxes_heaped_on_one_image_are_cut_before_they_are_compared(
     assert used_mb < peak_mb if peak_mb else used_mb > 500
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", seeds(150))
 def test_voc_is_what_a_plain_loop_gives(seed: int) -> None:
     rng = np.random.default_rng(seed)
     document, results = random_task(rng)

@@ -22,6 +22,7 @@ from autoscorer.reading.strict import strict_json
 from autoscorer.utils.errors import AutoscorerError, Blame
 from tests.coco_cases import prediction_source, random_task, reference_source
 from tests.coco_mutations import spoil
+from tests.seeds import seeds
 
 BOX: dict[str, Any] = {"image_id": 1, "category_id": 3, "bbox": [1, 2, 3, 4]}
 PREDICTED: dict[str, Any] = BOX | {"score": 0.5}
@@ -270,6 +271,7 @@ def test_a_flat_reference_with_one_category_as_number_and_text_is_refused() -> N
     assert "it holds no box" in reference_fault([]).message
 
 
+@pytest.mark.slow
 def test_a_large_file_is_read_by_the_fast_reader_and_means_the_same(tmp_path: Path) -> None:
     """Both readers answer above 1 MiB; a fault in the last entry is still named with its index."""
     rng = np.random.default_rng(3)
@@ -288,7 +290,7 @@ def test_a_large_file_is_read_by_the_fast_reader_and_means_the_same(tmp_path: Pa
         read_predictions(prediction_source(paths[1]), reference)
 
 
-@pytest.mark.parametrize("seed", range(400))
+@pytest.mark.parametrize("seed", seeds(400))
 def test_the_fast_readers_never_disagree_with_the_strict_ones(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

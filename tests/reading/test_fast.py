@@ -156,6 +156,7 @@ PLAIN_IDS = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(ids=PLAIN_IDS, seed=st.integers(0, 2**32), numeric=st.booleans())
 def test_regular_files_are_answered_and_agree(ids: list[str], seed: int, numeric: bool) -> None:
@@ -169,6 +170,7 @@ def test_regular_files_are_answered_and_agree(ids: list[str], seed: int, numeric
     assert assert_agree(files[0], files[1], numeric=numeric)
 
 
+@pytest.mark.slow
 def test_large_files_agree_across_windows_and_threads() -> None:
     chance = random.Random(7)
     ids = list(range(120_000))

@@ -345,6 +345,7 @@ def test_a_zip_whose_members_share_content_is_refused(tmp_path: Path) -> None:
         assert sum(info.file_size for info in archive.infolist()) > 1000 * len(content)
 
 
+@pytest.mark.slow
 def test_a_listing_of_a_million_members_does_not_fill_memory(tmp_path: Path) -> None:
     content = forged_zip(Entry(name=b"x"), *(Entry(name=b"x" * 1000, at=0) for _ in range(20_000)))
     descriptor = opened(tmp_path, content)
@@ -361,6 +362,7 @@ def test_a_listing_of_a_million_members_does_not_fill_memory(tmp_path: Path) -> 
     assert ours < 2**20 < 2**24 < theirs
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_on_a_large_archive(tmp_path: Path) -> None:
     large = os.urandom(2**20) * 40
     for make in (tar_of, zip_of):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +21,7 @@ from autoscorer.scorers.catalog import Catalog
 from autoscorer.store.base import Store
 from autoscorer.store.clock import Instant, kernel_clock
 from autoscorer.store.records import Action, Job, NewJob
-from autoscorer.store.sql_store import SqlStore, open_store
+from autoscorer.store.sql_store import SqlStore, file_url, open_file, open_store
 from autoscorer.store.transitions import STATES, JobState
 from autoscorer.utils.config import Config, Settings
 from autoscorer.worker import Worker
@@ -103,9 +105,22 @@ class Site:
 def make_site(root: Path, url: str | None = None, **environ: str) -> Site:
     """A new service in ``root``; ``url`` of a database that is there already, or a new SQLite file."""
     (root / "workspaces").mkdir(parents=True, exist_ok=True)
-    url = url or f"sqlite:///{root / 'jobs.db'}"
-    open_store(url).close()
+    if url is None:
+        url = file_url(root / "jobs.db")
+        (root / "jobs.db").write_bytes(_migrated())
+    else:
+        open_store(url).close()
     return site_at(root, url, **environ)
+
+
+@functools.cache
+def _migrated() -> bytes:
+    """A SQLite file with today's tables: made once, since a thousand tests begin with one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "jobs.db")
+        open_file(path).close()
+        assert [path.name for path in Path(folder).iterdir()] == ["jobs.db"], "nothing is left in its log"
+        return path.read_bytes()
 
 
 def site_at(root: Path, url: str, **environ: str) -> Site:

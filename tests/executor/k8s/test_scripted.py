@@ -143,6 +143,7 @@ def test_a_cluster_that_goes_away_ends_no_program_until_it_is_away_for_long() ->
     assert end.verdict.means is Means.GAP
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_away_at_the_deadline_blames_nobody_for_it() -> None:
     away: Answer = (503, {}, {})
     script = Script(lists=deque([pods(a_pod(version=5, **RUNNING)), away]), watches=deque([([], "end")]))

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
+from hypothesis import settings
 
 from autoscorer.utils.artifacts import remove_tree
 from autoscorer.utils.errors import AutoscorerError
@@ -22,6 +23,10 @@ from tests.store.postgres import missing_postgres
 from tests.workspaces import make_workspace
 
 __all__ = ["make_workspace"]
+
+# What an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

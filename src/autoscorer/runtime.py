@@ -239,7 +239,7 @@ def make_scrape(settings: Settings, store: Store, catalog: Catalog | None = None
 def worker_metrics(settings: Settings, store: Store, catalog: Catalog) -> Iterator[None]:
     """What a worker without an API tells, at WORKER_METRICS_PORT within the block; nowhere if that is 0.
 
-    Raises CONFIG_VALIDATION_ERROR when the port is taken.
+    Raises CONFIG_VALIDATION_ERROR when the port is taken or WORKER_METRICS_HOST is not this machine's.
     """
     scrape = make_scrape(settings, store, catalog)
     if settings.worker_metrics_port == 0:
@@ -248,7 +248,8 @@ def worker_metrics(settings: Settings, store: Store, catalog: Catalog) -> Iterat
     from autoscorer.monitoring.endpoint import serving_metrics
     from autoscorer.monitoring.token import metrics_token
 
-    with serving_metrics(scrape, settings.worker_metrics_port, metrics_token(settings)):
+    host, port = settings.worker_metrics_host, settings.worker_metrics_port
+    with serving_metrics(scrape, port, metrics_token(settings), host=host):
         yield
 
 

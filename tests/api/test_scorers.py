@@ -50,8 +50,8 @@ def names(api: ApiSite, **given: Any) -> dict[str, str]:
     return {card["name"]: card["version"] for card in found}
 
 
-def post(api: ApiSite, path: str, **body: Any) -> Any:
-    return api.ask("POST", f"/scorers/{path}", json=body)
+def post(api: ApiSite, path: str, *, role: str = "organiser", **body: Any) -> Any:
+    return api.ask("POST", f"/scorers/{path}", role=role, json=body)
 
 
 @pytest.mark.slow
@@ -104,6 +104,19 @@ def test_a_name_is_taken_over_only_by_word(api: ApiSite) -> None:
     taken = post(api, "load", file_path="classification_f1.py", replace=True)
     assert taken.status_code == 200
     assert taken.json()["meta"]["warnings"][0]["code"] == "SCORER_REPLACED"
+
+
+@pytest.mark.slow
+def test_where_organisations_share_the_scorers_only_an_operator_replaces_a_name(api: ApiSite) -> None:
+    written(scorers_dir(api), "classification_f1")
+    api.organisation("another")
+    for action in ("load", "reload"):
+        refused = post(api, action, file_path="classification_f1.py", replace=True)
+        assert refused.status_code == 403, action
+        assert "only an operator" in refused.json()["error"]["message"]
+    assert api.service.catalog.find("classification_f1").card.origin == "builtin"
+    taken = post(api, "load", role="operator", file_path="classification_f1.py", replace=True)
+    assert taken.status_code == 200
 
 
 def outside(api: ApiSite, tmp_path: Path) -> Path:

@@ -69,6 +69,26 @@ def test_a_port_that_is_taken_is_told_as_such(port: int) -> None:
     assert "WORKER_METRICS_PORT" in caught.value.message
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_it_is_told_where_it_was_asked_to_be(host: str) -> None:
+    scrape = Scrape(Config("/nowhere").settings, MemoryStore())
+    with serving_metrics(scrape, 0, TOKEN, host=host) as number:
+        with socket.create_connection(("127.0.0.1", number), timeout=10):
+            pass
+        # Every address of 127/8 is this machine's; who listens on one of them is not heard on another.
+        with socket.socket() as other:
+            assert (other.connect_ex(("127.0.0.2", number)) == 0) == (host == "0.0.0.0")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "::1"])
+def test_an_address_of_another_machine_is_told_as_such(host: str) -> None:
+    scrape = Scrape(Config("/nowhere").settings, MemoryStore())
+    with pytest.raises(AutoscorerError) as caught, serving_metrics(scrape, 0, TOKEN, host=host):
+        pass
+    assert caught.value.code == "CONFIG_VALIDATION_ERROR"
+    assert "WORKER_METRICS_HOST" in caught.value.message
+
+
 @pytest.mark.slow
 def test_what_is_told_while_fifty_jobs_run_adds_up(tmp_path: Path) -> None:
     site = make_site(tmp_path / "site")

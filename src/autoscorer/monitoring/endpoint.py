@@ -1,7 +1,9 @@
-"""A worker's own `/metrics`, on this machine's loopback: Celery workers have no API to tell theirs."""
+"""A worker's own `/metrics`, on loopback unless told otherwise: Celery workers have no API to tell theirs."""
 
 from __future__ import annotations
 
+import errno
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,20 +14,21 @@ from autoscorer.monitoring.scrape import CONTENT_TYPE, Scrape
 from autoscorer.monitoring.token import bearer, is_metrics_token
 from autoscorer.utils.errors import AutoscorerError
 
-HOST = "127.0.0.1"
 _SILENCE_S = 10.0
 
 
 @contextmanager
-def serving_metrics(scrape: Scrape, port: int, token: str) -> Iterator[int]:
-    """Answer `GET /metrics` on 127.0.0.1 within the block; the port it is. 0 is any free one.
+def serving_metrics(scrape: Scrape, port: int, token: str, *, host: str = "127.0.0.1") -> Iterator[int]:
+    """Answer `GET /metrics` at ``host`` within the block; the port it is. 0 is any free one.
 
-    Raises CONFIG_VALIDATION_ERROR when the port is taken.
+    Raises CONFIG_VALIDATION_ERROR when the port is taken or the address is not this machine's.
     """
     try:
-        server = ThreadingHTTPServer((HOST, port), _handler(scrape, token))
+        server = ThreadingHTTPServer((host, port), _handler(scrape, token))
     except OSError as exc:
-        message = f"WORKER_METRICS_PORT: cannot listen on {HOST}, port {port} ({exc.strerror})"
+        message = f"WORKER_METRICS_PORT: cannot listen on {host}, port {port} ({exc.strerror})"
+        if isinstance(exc, socket.gaierror) or exc.errno == errno.EADDRNOTAVAIL:
+            message = f"WORKER_METRICS_HOST: {host} is no address of this machine"
         raise AutoscorerError("CONFIG_VALIDATION_ERROR", message, cause="configuration") from exc
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)

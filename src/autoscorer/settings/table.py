@@ -118,6 +118,7 @@ class Settings:
     rate_limit_per_minute: int
     public_url: str | None
     metrics_token: str | None = field(repr=False)
+    worker_metrics_host: str
     worker_metrics_port: int
     callback_secrets: tuple[str, ...] = field(repr=False)
     callback_allowed_hosts: tuple[str, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from autoscorer import runtime
-from autoscorer.access.policy import Permission
+from autoscorer.access.policy import Permission, Reach
 from autoscorer.access.principal import Principal, not_found
 from autoscorer.api.answers import Answer, answer
 from autoscorer.api.deps import GivenService, make_router, may
@@ -90,14 +91,14 @@ def list_scorers(service: GivenService, principal: Reader) -> Response:
 def load_scorers(service: GivenService, principal: Manager, asked: LoadRequest) -> Response:
     """A copy is checked in a process apart and kept; until it has passed, the last good one serves."""
     source = source_of(service, asked.file_path)
-    return _loaded(service, principal, service.catalog.library.load(source, replace=asked.replace))
+    return _load(service, principal, source, replace=asked.replace)
 
 
 @router.post("/reload", response_model=Answer[LoadedView], summary="Load a file again")
 def reload_scorers(service: GivenService, principal: Manager, asked: LoadRequest) -> Response:
     """Named by its path, or by the name of a scorer that came from it."""
     source = source_of(service, asked.file_path, or_name=True)
-    return _loaded(service, principal, service.catalog.library.load(source, replace=asked.replace))
+    return _load(service, principal, source, replace=asked.replace)
 
 
 @router.post("/test", response_model=Answer[TrialView], summary="Try a scorer on a workspace")
@@ -159,9 +160,24 @@ def end_watch(service: GivenService, principal: Manager, asked: Annotated[Unwatc
     return answer(_watch_view(ended))
 
 
-def _loaded(service: Service, principal: Principal, loaded: Loaded) -> Response:
+def _load(service: Service, principal: Principal, source: Path, *, replace: bool) -> Response:
+    if replace:
+        _may_replace(service, principal)
+    loaded = service.catalog.library.load(source, replace=replace)
     record(service, loaded, by=who(principal))
     return answer(loaded_data(loaded), warnings=load_warnings(loaded))
+
+
+def _may_replace(service: Service, principal: Principal) -> None:
+    """Names are shared by all organisations: nobody takes one that another's jobs may be scored by.
+
+    Raises FORBIDDEN for anybody but an operator where there are several.
+    """
+    reach = principal.reach(Permission.MANAGE_SCORERS)
+    if reach is not Reach.EVERYTHING and len(service.store.access.organisations()) > 1:
+        message = "Several organisations share this service's scorers: only an operator may replace a name."
+        details = {"role": principal.role, "permission": Permission.MANAGE_SCORERS.name.lower()}
+        raise AutoscorerError("FORBIDDEN", message, details)
 
 
 def _failures(service: Service) -> list[dict[str, Any]]:

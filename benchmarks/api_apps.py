@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from sqlalchemy import create_engine, event, insert
 
-from autoscorer import runtime
+from autoscorer import runtime, service_runtime
 from autoscorer.api import listening
 from autoscorer.api.app import create_app
 from autoscorer.api.service import make_service
@@ -32,7 +32,7 @@ def ours(root: Path) -> FastAPI:
         "RATE_LIMIT": "0",
     }
     settings = Config(root / "none.yaml", environ=environ).settings
-    store = runtime.open_store(settings)
+    store = service_runtime.open_store(settings)
     catalog = runtime.open_catalog(settings, isolate=True)
     return create_app(make_service(settings, store=store, queue=StoreQueue(store), catalog=catalog))
 

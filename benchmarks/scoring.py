@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from autoscorer.runtime import score_files
+from autoscorer.facade import score_files
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.child.host import ChildHost
 from autoscorer.scorers.result_cache import ResultCache

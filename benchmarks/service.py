@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autoscorer import runtime
+from autoscorer import runtime, service_runtime
 from autoscorer.queues.base import Queue
 from autoscorer.queues.store_queue import StoreQueue
 from autoscorer.store.base import Store
@@ -171,10 +171,10 @@ def service() -> Iterator[Bench]:
         broker = stack.enter_context(redis(root))
         settings = Config(root / "none.yaml", environ=environ_of(root, broker)).settings
         (root / "workspaces").mkdir()
-        store = runtime.open_store(settings)
+        store = service_runtime.open_store(settings)
         stack.callback(store.close)
         store.access.add_organisation("bench")
-        yield Bench(root, settings, store, broker, runtime.make_queue(settings, store))
+        yield Bench(root, settings, store, broker, service_runtime.make_queue(settings, store))
 
 
 def environ_of(root: Path, broker: str) -> dict[str, str]:
@@ -212,7 +212,7 @@ def embedded_worker(site: Bench) -> Iterator[None]:
     former, settings = site.queue, replace(site.settings, celery_broker=None)
     queue, stop = StoreQueue(site.store), threading.Event()
     with runtime.open_catalog(settings, isolate=True, warm=True) as catalog:
-        worker = runtime.make_worker(settings, site.store, catalog)
+        worker = service_runtime.make_worker(settings, site.store, catalog)
         thread = threading.Thread(target=lambda: queue.run(worker, slots=SLOTS, stop=stop))
         thread.start()
         site.queue = queue

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from autoscorer.facade import run, run_pipeline, score
     from autoscorer.reports.audience import participant_view
-    from autoscorer.runtime import run, run_pipeline, score
     from autoscorer.schemas.job import JobSpec
     from autoscorer.schemas.result import Artifact, Result
     from autoscorer.schemas.scorer import Example
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "reports.audience": ("participant_view",),
-    "runtime": ("run", "run_pipeline", "score"),
+    "facade": ("run", "run_pipeline", "score"),
     "schemas.job": ("JobSpec",),
     "schemas.result": ("Artifact", "Result"),
     "schemas.scorer": ("Example",),

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from celery.exceptions import Reject
 
-from autoscorer import runtime
+from autoscorer import runtime, service_runtime
 from autoscorer.executor.ownership import this_machine
 from autoscorer.maintenance.loop import Maintenance
 from autoscorer.queues.base import STUCK_S, Queue
@@ -57,12 +57,12 @@ class Serving:
         self._stop = threading.Event()
         self._under_way = 0
         self._changed = threading.Condition()
-        self._store: Store = runtime.open_store(settings)
+        self._store: Store = service_runtime.open_store(settings)
         self._closing.callback(self._store.close)
         catalog = self._closing.enter_context(runtime.open_catalog(settings, isolate=True, warm=True))
-        self._closing.enter_context(runtime.worker_metrics(settings, self._store, catalog))
-        self._worker = runtime.make_worker(settings, self._store, catalog)
-        self._queue: Queue = runtime.make_queue(settings, self._store)
+        self._closing.enter_context(service_runtime.worker_metrics(settings, self._store, catalog))
+        self._worker = service_runtime.make_worker(settings, self._store, catalog)
+        self._queue: Queue = service_runtime.make_queue(settings, self._store)
         self._presence = Presence(
             worker_id=self._worker.worker_id, machine=this_machine(), queues=tuple(queues), slots=slots
         )
@@ -70,7 +70,7 @@ class Serving:
 
     def start(self) -> None:
         """Begin to keep house and to say that this worker is there."""
-        duties = runtime.maintenance_duties(self._settings, self._store, self._queue)
+        duties = service_runtime.maintenance_duties(self._settings, self._store, self._queue)
         maintenance = Maintenance(self._store, duties)
         for name, work in (("maintenance", lambda: maintenance.run(self._stop)), ("presence", self._report)):
             thread = threading.Thread(target=work, name=name, daemon=True)

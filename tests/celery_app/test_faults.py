@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscorer import runtime
+from autoscorer import service_runtime
 from autoscorer.maintenance.reconcile import reconcile
 from autoscorer.queues.base import Queue
 from autoscorer.store.records import Job
@@ -34,7 +34,7 @@ QUICK = {HASTE: "1"}
 
 def queue_of(site: Site, store: SqlStore, url: str) -> Queue:
     """As a process of the API has it."""
-    return runtime.make_queue(replace(site.settings, celery_broker=url), store)
+    return service_runtime.make_queue(replace(site.settings, celery_broker=url), store)
 
 
 def submitted(

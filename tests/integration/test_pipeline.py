@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from autoscorer import pipeline
-from autoscorer.runtime import job_context, open_catalog, run_pipeline
+from autoscorer.facade import run_pipeline
+from autoscorer.runtime import job_context, open_catalog
 from autoscorer.schemas.result import Result
 from autoscorer.utils.config import Config
 from autoscorer.utils.errors import AutoscorerError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscorer import runtime
+from autoscorer import service_runtime
 from autoscorer.monitoring.endpoint import serving_metrics
 from autoscorer.monitoring.scrape import Scrape
 from autoscorer.queues.store_queue import StoreQueue
@@ -93,7 +93,7 @@ def test_an_address_of_another_machine_is_told_as_such(host: str) -> None:
 def test_what_is_told_while_fifty_jobs_run_adds_up(tmp_path: Path) -> None:
     site = make_site(tmp_path / "site")
     store = site.open_store()
-    scrape = runtime.make_scrape(site.settings, store)
+    scrape = service_runtime.make_scrape(site.settings, store)
     counted = Counted(scrape)
     jobs = [site.submit(store, site.workspace(), "run") for _ in range(50)]
     queue, stop = StoreQueue(store, poll_s=0.05), threading.Event()

@@ -227,7 +227,7 @@ def test_the_disk_is_full_when_the_output_is_taken(any_site: Site, counts: Count
 @pytest.mark.long
 def test_the_jobs_of_a_killed_worker_run_again_within_45_seconds(any_site: Site, counts: Counts) -> None:
     """In real time: lease, reconciler and queue as they are in the service."""
-    from autoscorer import runtime
+    from autoscorer import service_runtime
     from autoscorer.maintenance.loop import Maintenance
     from autoscorer.queues.store_queue import StoreQueue
 
@@ -240,7 +240,7 @@ def test_the_jobs_of_a_killed_worker_run_again_within_45_seconds(any_site: Site,
         until(lambda: starts(folder))
         queue, stop = StoreQueue(store), threading.Event()
         worker = any_site.worker(store, "w2")
-        duties = runtime.maintenance_duties(any_site.settings, store, queue)
+        duties = service_runtime.maintenance_duties(any_site.settings, store, queue)
         threads = [
             threading.Thread(target=lambda: queue.run(worker, slots=1, stop=stop)),
             threading.Thread(target=lambda: Maintenance(store, duties).run(stop)),

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from autoscorer import runtime
+from autoscorer import runtime, service_runtime
 from autoscorer.access.recent import RecentTokens
 from autoscorer.api.streams import Streams
 from autoscorer.api.watches import Watches
@@ -70,6 +70,6 @@ def make_service(
         homes=homes,
         intake=intake,
         faults=faults,
-        scrape=runtime.make_scrape(settings, store, catalog),
+        scrape=service_runtime.make_scrape(settings, store, catalog),
         metrics_token=metrics_token(settings),
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from autoscorer import runtime
+from autoscorer import runtime, service_runtime
 from autoscorer.access.first import TOKEN_FILE, operator_token
 from autoscorer.api import listening
 from autoscorer.api.app import create_app
@@ -133,7 +133,7 @@ def opened(settings: Settings, *, host: str, port: int) -> Iterator[Serving]:
     with (
         listening.alone_in(settings.data_dir, shared=settings.celery_broker is not None),
         listening.listen(host, port) as listener,
-        runtime.opened_store(settings) as store,
+        service_runtime.opened_store(settings) as store,
         runtime.open_catalog(settings, isolate=True, warm=True) as catalog,
     ):
         token_path = settings.data_dir.resolve() / TOKEN_FILE
@@ -148,17 +148,17 @@ def opened(settings: Settings, *, host: str, port: int) -> Iterator[Serving]:
             slots=slots,
             backends=runtime.backends_here(settings),
         )
-        parts, queue = Parts(), runtime.make_queue(settings, store)
+        parts, queue = Parts(), service_runtime.make_queue(settings, store)
         service = make_service(settings, store=store, queue=queue, catalog=catalog, faults=parts.faults)
         serving = Serving(
             site,
             service,
             http=listening.HttpServer(create_app(service), listener),
-            upkeep=Maintenance(store, runtime.maintenance_duties(settings, store, queue)),
+            upkeep=Maintenance(store, service_runtime.maintenance_duties(settings, store, queue)),
             parts=parts,
         )
         if isinstance(queue, StoreQueue):
-            serving.take_jobs(runtime.make_worker(settings, store, catalog), queue)
+            serving.take_jobs(service_runtime.make_worker(settings, store, catalog), queue)
         yield serving
 
 

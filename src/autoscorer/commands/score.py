@@ -61,9 +61,9 @@ def command(
         return scored_answer(pipeline.score(job, path, scorer_name=scorer, params=chosen))
 
     def _files(frame: Frame) -> Answer:
-        from autoscorer import runtime
+        from autoscorer import facade
 
-        result = runtime.score_files(
+        result = facade.score_files(
             frame.catalog,
             Path(reference or ""),
             Path(predictions or ""),

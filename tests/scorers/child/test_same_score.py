@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscorer import pipeline, runtime
+from autoscorer import facade, pipeline, runtime
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.child.host import ChildHost
@@ -38,7 +38,7 @@ def delivered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """An example's workspace with the output of its own program."""
     workspace: Path = tmp_path_factory.mktemp("example") / request.param.name
     shutil.copytree(request.param, workspace)
-    runtime.run(workspace, backend="local", config=odd.config())
+    facade.run(workspace, backend="local", config=odd.config())
     return workspace
 
 
@@ -73,8 +73,7 @@ def files(folder: Path) -> tuple[Path, Path]:
 def test_two_files_are_scored_apart_as_here(catalog: Catalog, tmp_path: Path) -> None:
     reference, predictions = files(tmp_path)
     found = [
-        runtime.score_files(each, reference, predictions, "classification_f1")
-        for each in (Catalog(), catalog)
+        facade.score_files(each, reference, predictions, "classification_f1") for each in (Catalog(), catalog)
     ]
     assert found[0].versioning["score_digest"] == found[1].versioning["score_digest"]
 

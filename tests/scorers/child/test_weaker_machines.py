@@ -30,7 +30,7 @@ import json, sys, tempfile
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 tempfile.tempdir = sys.argv[2]
-from autoscorer import runtime
+from autoscorer import facade
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.child.host import ChildHost
 from autoscorer.utils.errors import AutoscorerError
@@ -46,7 +46,7 @@ for name, body in json.loads(sys.argv[3]).items():
 (folder / "truth.csv").write_text("id,label\\n1,cat\\n2,dog\\n")
 (folder / "mine.csv").write_text("id,label\\n1,cat\\n2,cat\\n")
 catalog = Catalog(lambda: host, isolate=True)
-found = runtime.score_files(catalog, folder / "truth.csv", folder / "mine.csv", "classification_f1")
+found = facade.score_files(catalog, folder / "truth.csv", folder / "mine.csv", "classification_f1")
 told["isolation"] = json.loads(found.versioning["scorer_isolation"])
 catalog.close()
 print(json.dumps(told))

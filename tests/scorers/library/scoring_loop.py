@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from autoscorer import runtime
+from autoscorer import facade, runtime
 from autoscorer.utils.config import Config
 from autoscorer.utils.errors import AutoscorerError
 
@@ -19,7 +19,7 @@ def main(folder: Path) -> None:
     with runtime.open_catalog(Config().settings) as catalog:
         while not (folder / "stop").exists():
             try:
-                result = runtime.score_files(catalog, folder / "gt.csv", folder / "pred.csv", "mine")
+                result = facade.score_files(catalog, folder / "gt.csv", folder / "pred.csv", "mine")
             except AutoscorerError as exc:
                 print(json.dumps({"error": str(exc), "details": str(exc.details)}), flush=True)
                 return

@@ -28,7 +28,8 @@ ENV PATH=/opt/autoscorer/bin:$PATH \
     DATA_DIR=/app/data \
     LOG_DIR=/app/logs \
     API_HOST=0.0.0.0
-RUN useradd --system --uid 10001 --user-group --home-dir /app --no-create-home autoscorer \
+RUN groupadd --system --gid 10001 autoscorer \
+    && useradd --system --uid 10001 --gid autoscorer --home-dir /app --no-create-home autoscorer \
     && install -d -o autoscorer -g autoscorer -m 0750 /app /app/data /app/logs
 WORKDIR /app
 USER autoscorer

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from autoscorer.executor.base import AttemptPlan, RunOutcome, StopReason
 from autoscorer.executor.failures import verdict
 from autoscorer.executor.k8s.client import Cluster, connect
@@ -31,6 +33,12 @@ def variables() -> dict[str, str]:
         "K8S_HELPER_IMAGE": BUSYBOX,
         "IMAGE_PULL_POLICY": "never",
     }
+
+
+def needs_this_machine_as_node() -> None:
+    """Skip on a cluster whose nodes do not see our files: another than that of scripts/k8s-cluster."""
+    if "autoscorer-k8s" not in os.environ["AUTOSCORER_TEST_KUBECONFIG"]:
+        pytest.skip("the nodes of this cluster do not see this machine's files")
 
 
 def settings(root: Path, **changes: Any) -> Settings:

@@ -32,7 +32,12 @@ NEEDED = (
     ("", "pods", "exec", "get"),
     ("networking.k8s.io", "networkpolicies", "", "get"),
 )
-USEFUL = (("", "events", "", "list"), ("networking.k8s.io", "networkpolicies", "", "create"))
+USEFUL = (
+    ("", "events", "", "list"),
+    ("", "pods", "", "create"),  # to try the network
+    ("networking.k8s.io", "networkpolicies", "", "create"),
+)
+NETWORK = "NetworkPolicy is enforced"
 START_S = 60.0
 PORT = 8080
 _LOOK_INSIDE = r"""
@@ -105,12 +110,9 @@ def _tried(cluster: Cluster, settings: Settings) -> tuple[list[Probe], list[str]
         return [Probe(name="a job runs", enforced=False, detail=exc.message)], [hint]
     probes.append(told("a job runs", f"one with data in and out by {settings.k8s_transport}", ""))
     probes += _judged(found)
-    network = _network(cluster, settings)
+    network, remedy = _network(cluster, settings)
     probes.append(network)
-    if not network.enforced:
-        advice.append("install a network plug-in that enforces NetworkPolicy (Calico, Cilium, …)")
-    elif not settings.k8s_network_enforced:
-        advice.append("set K8S_NETWORK_ENFORCED: true, so that results say that a job had no network")
+    advice += [remedy] if remedy else []
     if not found.get("pids", "max").isdigit():
         advice.append(_MEANING[PROCESS_LIMIT])
     return probes, advice
@@ -189,25 +191,36 @@ def _plan(folder: Path, image: str) -> AttemptPlan:
     )
 
 
-def _network(cluster: Cluster, settings: Settings) -> Probe:
-    """A pod listens; one without a network must not reach it, and one that the policy leaves alone must."""
-    name, tried = "NetworkPolicy is enforced", "to reach another pod of the namespace"
+def _network(cluster: Cluster, settings: Settings) -> tuple[Probe, str | None]:
+    """Whether it is enforced, and what to do about that."""
     try:
-        with cluster_errors("trying the network"), _pods(cluster, settings) as start:
-            ensure_policy(cluster)
-            listener = start(
-                "doctor", f"mkdir -p /tmp/w; echo hello > /tmp/w/x; httpd -f -p {PORT} -h /tmp/w"
-            )
-            address = _until(cluster, listener, lambda pod: (pod.get("status") or {}).get("podIP"))
-            call = f"wget -q -T 3 -O /dev/null http://{address}:{PORT}/x"
-            again = f"n=0; until {call}; do n=$((n+1)); [ $n -lt 5 ] || exit 1; sleep 1; done"
-            control, job = start("doctor", again), start("none", f"sleep 2; {call}")
-            if _exit_code(cluster, control) != 0:
-                return Probe(name=name, enforced=False, detail="could not be tried: no pod reaches another")
-            reached = _exit_code(cluster, job) == 0
-            return told(name, tried, "reached another pod" if reached else "")
+        reached = _reaches(cluster, settings)
     except AutoscorerError as exc:
-        return Probe(name=name, enforced=False, detail=f"could not be tried: {exc.message}")
+        untried = Probe(name=NETWORK, enforced=False, detail=f"could not be tried: {exc.message}")
+        return untried, "have this tried: nobody knows whether jobs have a network"
+    probe = told(NETWORK, "to reach another pod of the namespace", "reached another pod" if reached else "")
+    if reached:
+        return probe, "install a network plug-in that enforces NetworkPolicy (Calico, Cilium, …)"
+    if settings.k8s_network_enforced:
+        return probe, None
+    return probe, "set K8S_NETWORK_ENFORCED: true, so that results say that a job had no network"
+
+
+def _reaches(cluster: Cluster, settings: Settings) -> bool:
+    """A pod listens; one that the policy leaves alone must reach it; whether one without a network does, too.
+
+    Raises AutoscorerError when that cannot be tried.
+    """
+    with cluster_errors("trying the network"), _pods(cluster, settings) as start:
+        ensure_policy(cluster)
+        listener = start("doctor", f"httpd -f -p {PORT} -h /tmp")
+        address = _until(cluster, listener, lambda pod: (pod.get("status") or {}).get("podIP"))
+        call = f"nc -w 3 {address} {PORT} < /dev/null > /dev/null"  # Debian's static wget dies of an address
+        again = f"n=0; until {call}; do n=$((n+1)); [ $n -lt 5 ] || exit 1; sleep 1; done"
+        control, job = start("doctor", again), start("none", f"sleep 2; {call}")
+        if _exit_code(cluster, control) != 0:
+            raise AutoscorerError("RESOURCE_UNAVAILABLE", "no pod reaches another")
+        return _exit_code(cluster, job) == 0
 
 
 @contextmanager

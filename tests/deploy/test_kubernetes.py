@@ -1,0 +1,142 @@
+"""The manifests say what the deployment guide promises; test_kubernetes_service.py applies them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from autoscorer.executor.k8s.probes import NEEDED, USEFUL
+from autoscorer.settings import checks
+from autoscorer.utils.config import Config
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEPLOY = ROOT / "deploy" / "kubernetes"
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def documents(folder: str) -> Iterator[dict[str, Any]]:
+    for path in sorted((DEPLOY / folder).glob("*.yaml")):
+        yield from (row for row in yaml.safe_load_all(path.read_text(encoding="utf-8")) if row)
+
+
+BASE = [*documents("base"), *documents("postgres")]
+
+
+def one(kind: str, name: str) -> dict[str, Any]:
+    (found,) = (row for row in BASE if row["kind"] == kind and row["metadata"]["name"] == name)
+    return found
+
+
+PODS = [row for row in BASE if row["kind"] in ("Deployment", "StatefulSet")]
+
+
+@pytest.mark.parametrize("row", PODS, ids=lambda row: str(row["metadata"]["name"]))
+def test_every_pod_is_of_the_restricted_level_and_says_what_it_needs(row: dict[str, Any]) -> None:
+    pod = row["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["enableServiceLinks"] is False
+    for container in (*pod.get("initContainers", ()), *pod["containers"]):
+        assert container["securityContext"] == RESTRICTED
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert "memory" in container["resources"]["limits"]
+    for container in pod["containers"]:
+        assert {"readinessProbe", "livenessProbe"} <= container.keys()
+
+
+def test_both_namespaces_refuse_what_is_not_restricted() -> None:
+    for name in ("autoscorer", "autoscorer-jobs"):
+        labels = one("Namespace", name)["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_only_those_who_run_jobs_have_an_account_that_can() -> None:
+    accounts = {
+        row["metadata"]["name"]: row["spec"]["template"]["spec"].get("serviceAccountName") for row in PODS
+    }
+    assert accounts == {
+        "autoscorer-api": "autoscorer-api",
+        "autoscorer-worker": "autoscorer-worker",
+        "postgres": None,
+        "redis": None,
+    }
+    for name in ("redis", "postgres"):
+        assert one("StatefulSet", name)["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+    # No account may do anything in the service's own namespace, or in the whole cluster.
+    roles = [row for row in BASE if row["kind"] in ("Role", "RoleBinding")]
+    assert {row["metadata"]["namespace"] for row in roles} == {"autoscorer-jobs"}
+    assert not [row for row in BASE if row["kind"].startswith("Cluster")]
+    assert "create" not in {verb for *_, verb in granted("autoscorer-api")}
+
+
+def granted(role: str) -> set[tuple[str, str, str, str]]:
+    """(group, resource, part, verb), as `doctor` has them."""
+    return {
+        (group, *resource.partition("/")[::2], verb)
+        for rule in one("Role", role)["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_a_worker_may_what_doctor_asks_for_and_no_more() -> None:
+    asked = {*NEEDED, *USEFUL, ("", "resourcequotas", "", "list")}
+    assert granted("autoscorer-worker") == asked
+
+
+@pytest.mark.parametrize("page", ["KUBERNETES.md", "KUBERNETES.zh.md"])
+def test_the_role_in_the_guide_is_the_workers(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(apiVersion: rbac.*?)```", text, re.DOTALL)
+    assert yaml.safe_load(block)["rules"] == one("Role", "autoscorer-worker")["rules"]
+
+
+@pytest.mark.parametrize("overlay", ["production", "test"])
+def test_every_setting_that_is_given_is_one(
+    overlay: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("as in a pod")
+    monkeypatch.setattr(checks, "IN_CLUSTER_TOKEN", tmp_path / "token")
+    environ: dict[str, str] = {
+        "DATABASE_URL": "postgresql+psycopg://autoscorer:x@postgres:5432/autoscorer",
+        "CELERY_BROKER": "redis://:x@redis:6379/0",
+        "METRICS_TOKEN": "x" * 43,
+    }
+    for folder in ("base", f"overlays/{overlay}"):
+        settings = yaml.safe_load((DEPLOY / folder / "kustomization.yaml").read_text(encoding="utf-8"))
+        for row in settings["configMapGenerator"]:
+            environ |= dict(text.split("=", 1) for text in row["literals"])
+    config = Config("/nowhere/config.yaml", environ=environ)
+    assert config.validate() == []
+    assert set(environ) <= {key for key, _ in config.dump().items()}
+    pod = one("Deployment", "autoscorer-worker")["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > config.settings.worker_grace_s
+
+
+def test_the_truth_lies_on_a_volume_that_no_job_can_mount() -> None:
+    claims = [row for row in BASE if row["kind"] == "PersistentVolumeClaim"]
+    assert {row["metadata"]["namespace"] for row in claims} == {"autoscorer"}
+
+
+def test_production_says_how_many_of_what_the_base_has() -> None:
+    rows = [row for row in documents("overlays/production") if row["kind"] != "Kustomization"]
+    for row in rows:
+        if row["kind"] == "HorizontalPodAutoscaler":
+            target = row["spec"]["scaleTargetRef"]
+            assert one(target["kind"], target["name"])["apiVersion"] == target["apiVersion"]
+            assert row["spec"]["minReplicas"] >= 2
+        else:
+            labels = row["spec"]["selector"]["matchLabels"]
+            template = one("Deployment", row["metadata"]["name"])["spec"]["template"]
+            assert labels.items() <= template["metadata"]["labels"].items()
+    assert [row["kind"] for row in rows].count("PodDisruptionBudget") == 2

@@ -12,7 +12,7 @@ WORKERS ?= $(shell nproc)
 # A temporary folder of its own: pytest's shared one is cleaned up by every other run on the machine.
 PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(BED) $(BIN)/pytest -n $(WORKERS) --basetemp "$$folder/t"
 # With a Docker engine, started where none answers and stopped again afterwards.
-test test-docker reliability chaos bench: BED = scripts/testbed run
+test test-docker reliability chaos: BED = scripts/testbed run
 
 .PHONY: help install demo serve test check lint unit test-docker test-k8s reliability chaos bench docs constraints clean
 
@@ -48,6 +48,9 @@ test-docker: .venv/.dev ## Run the tests that need a Docker engine, and no other
 	@scripts/test-services
 	@$(PYTEST) -m 'docker and not long and not k8s'
 
+# The cluster takes a processor by itself, so it is up only for what is measured on it.
+bench: BED = scripts/testbed run $(if $(filter k8s,$(GROUP)),scripts/k8s-cluster run)
+
 test-k8s: BED = scripts/testbed run scripts/k8s-cluster run
 test-k8s: .venv/.dev ## Run the tests that need a Kubernetes cluster: AUTOSCORER_TEST_KUBECONFIG, else one started here
 	@scripts/test-services
@@ -73,7 +76,7 @@ chaos: .venv/.dev ## Break the service's workers in every way and write the coun
 	@scripts/test-services long
 	@$(BED) scripts/chaos
 
-bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.md (GROUP=tables: that part)
+bench: .venv/.dev ## Measure against the alternatives and write docs/BENCHMARKS.md (GROUP=tables: that part; GROUP=k8s: on a cluster)
 	@$(BED) $(BIN)/python -m benchmarks $(GROUP)
 
 docs: .venv/.dev ## Write the generated tables into docs/

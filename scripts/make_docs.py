@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 assert instruments  # what it declares is in the registry
 PACKAGE = Path(autoscorer.__file__).parent
 NAME_WIDTH = 30
-_BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 _CODE_COLUMNS = {
     "en": ("code (cause)", "stage", "fault of", "tried again", "exit code", "what it means", "what to do"),
     "zh": ("代码（原因）", "阶段", "责任方", "自动重试", "退出码", "含义", "处理方法"),

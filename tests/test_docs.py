@@ -43,6 +43,11 @@ def test_every_block_is_shown_somewhere() -> None:
     ] == []
 
 
+def test_no_block_stands_empty() -> None:
+    empty = "-->\n<!-- end generated"
+    assert [name for name, path in DOCUMENTS.items() if empty in path.read_text(encoding="utf-8")] == []
+
+
 @every_document
 def test_every_link_leads_to_a_file_and_a_heading(name: str) -> None:
     broken = []

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import threading
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autoscorer.executor.base import StopReason
+from autoscorer.executor.k8s.client import connect
+from autoscorer.executor.k8s.jobs import pods_of, remove_pod
+from autoscorer.executor.k8s.naming import job_name
 from autoscorer.utils.errors import AutoscorerError
-from tests.executor.k8s.pods import BUSYBOX, PYTHON, pod_plan, run_pod
+from tests.executor.attempts import eventually
+from tests.executor.k8s.pods import BUSYBOX, PYTHON, pod_plan, run_pod, settings
 
 pytestmark = [pytest.mark.k8s, pytest.mark.slow]
 MIB = 2**20
@@ -157,11 +164,6 @@ def test_a_program_that_writes_too_much_is_ended(tmp_path: Path) -> None:
 
 
 def test_a_pod_that_somebody_deletes_is_the_platforms_to_try_again(tmp_path: Path) -> None:
-    from autoscorer.executor.k8s.client import connect
-    from autoscorer.executor.k8s.jobs import pods_of, remove_pod
-    from autoscorer.executor.k8s.naming import job_name
-    from tests.executor.k8s.pods import settings
-
     plan = pod_plan(tmp_path, "sleep 60")
 
     def delete(name: str, _facts: object) -> None:
@@ -183,3 +185,54 @@ def test_a_program_sees_no_token_no_network_name_and_no_data_of_others(tmp_path:
     )
     ran = run_pod(pod_plan(tmp_path, script, image=BUSYBOX))
     assert ran.log == b"65534\nnameserver 127.0.0.1\n"
+
+
+@pytest.fixture
+def namespace(tmp_path: Path) -> Iterator[str]:
+    """One of its own, ready for pods."""
+    name = f"autoscorer-test-{uuid.uuid4().hex[:12]}"
+    with connect(settings(tmp_path)) as cluster:
+        cluster.call("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
+        account = f"/api/v1/namespaces/{name}/serviceaccounts"
+        try:
+            assert eventually(lambda: bool(cluster.call("GET", account)["items"]))
+            yield name
+        finally:
+            cluster.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def test_a_quota_that_is_used_up_is_named(tmp_path: Path, namespace: str) -> None:
+    quota = {"metadata": {"name": "small"}, "spec": {"hard": {"requests.cpu": "20m"}}}
+    with connect(settings(tmp_path)) as cluster:
+        path = f"/api/v1/namespaces/{namespace}/resourcequotas"
+        cluster.call("POST", path, body=quota)
+        assert eventually(lambda: "hard" in cluster.call("GET", f"{path}/small").get("status", {}))
+    with pytest.raises(AutoscorerError, match=r"exceeded quota") as caught:
+        run_pod(pod_plan(tmp_path, "true"), k8s_namespace=namespace, k8s_start_timeout_s=5)
+    assert (caught.value.code, caught.value.blame) == ("RESOURCE_UNAVAILABLE", "operator")
+
+
+def test_a_runtime_class_that_is_not_there_is_the_operators_and_told_at_once(tmp_path: Path) -> None:
+    # The time to start would be fifteen minutes.
+    with pytest.raises(AutoscorerError, match=r"absent") as caught:
+        run_pod(pod_plan(tmp_path, "true"), k8s_runtime_class="absent")
+    assert (caught.value.code, caught.value.blame) == ("RESOURCE_UNAVAILABLE", "operator")
+
+
+def test_a_pod_that_is_drained_from_its_node_is_the_platforms_to_try_again(tmp_path: Path) -> None:
+    plan = pod_plan(tmp_path, "sleep 60")
+
+    def drain(name: str, facts: Mapping[str, Any]) -> None:
+        if name == "execution_started":  # what `kubectl drain` does
+            eviction = {
+                "apiVersion": "policy/v1beta1",
+                "kind": "Eviction",
+                "metadata": {"name": facts["pod"]},
+            }
+            with connect(settings(tmp_path)) as cluster:
+                cluster.call("POST", cluster.path("pods", f"{facts['pod']}/eviction"), body=eviction)
+
+    ran = run_pod(plan, on_event=drain)
+    assert ran.code == "CONTAINER_WAIT_FAILED"
+    assert ran.error is not None
+    assert ran.error.retryable

@@ -125,6 +125,7 @@ class Vigil:
                 self._ask_why()
             if now > give_up_at:
                 raise to_error(unstarted(facts, refusals(self._cluster, self._name)))
+            self._watch.changed(TICK_S)
 
     def until_ended(self, checks: Sequence[Check]) -> PodEnd:
         """``checks`` are asked several times a second; the first reason one gives ends the watch."""
@@ -135,6 +136,7 @@ class Vigil:
                 return end
             if time.monotonic() >= deadline and self._is_late():
                 return PodEnd(facts=self._facts() or PodFacts(), stopped=StopReason.TIME_LIMIT)
+            self._watch.changed(TICK_S)
 
     def until_gone(self, *, within_s: float) -> PodFacts:
         """After we have ended it: until its program is known to be over; what was seen last."""
@@ -147,7 +149,6 @@ class Vigil:
         return facts or PodFacts(gone=True)
 
     def _look(self, *checks: Check) -> PodEnd | None:
-        self._watch.changed(TICK_S)
         self._watch.poll()
         facts = self._facts() if self._uid or self._pin() else None
         if facts is None and self._uid:

@@ -14,6 +14,7 @@ from autoscorer.store.base import Work
 from autoscorer.store.leases import Interruption, LeaseKeeper
 from autoscorer.store.moves import LeaseLostError
 from autoscorer.store.records import Job, JsonObject, Lease
+from autoscorer.store.stages import Stages
 from autoscorer.store.transitions import STATES, JobState
 from autoscorer.utils.errors import AutoscorerError, Blame
 
@@ -24,15 +25,23 @@ _DELAY_S = 5.0
 
 
 class Ending:
-    """The end of one attempt. ``is_stopping`` says whether its worker was told to stop.
+    """The end of one attempt, and with it the stages that were not told before. ``is_stopping`` says
+    whether its worker was told to stop.
 
     ``job`` is how the job stands after it was told; None before. Telling twice changes nothing.
     """
 
     def __init__(
-        self, work: Work, lease: Lease, keeper: LeaseKeeper, *, is_stopping: Callable[[], bool]
+        self,
+        work: Work,
+        lease: Lease,
+        keeper: LeaseKeeper,
+        *,
+        is_stopping: Callable[[], bool],
+        stages: Stages | None = None,
     ) -> None:
         self._work = work
+        self._stages = stages
         self._lease = lease
         self._keeper = keeper
         self._is_stopping = is_stopping
@@ -52,13 +61,14 @@ class Ending:
         return result_of(self.job, self._published)
 
     def _tell(self, result: Result, error: AutoscorerError | None) -> Job:
+        notes = self._stages.untold() if self._stages else ()
         if error is None:
-            return self._work.succeed(self._lease, result=result.to_json())
+            return self._work.succeed(self._lease, result=result.to_json(), notes=notes)
         told = error.to_dict(logs_path="logs/")
         if goes_again(error, is_stopping=self._is_stopping()):
             delay_s = _DELAYS_S.get(error.code, _DELAY_S * self._lease.attempt)
-            return self._work.give_back(self._lease, error=told, delay_s=delay_s)
-        return self._work.fail(self._lease, error=told, result=result.to_json())
+            return self._work.give_back(self._lease, error=told, delay_s=delay_s, notes=notes)
+        return self._work.fail(self._lease, error=told, result=result.to_json(), notes=notes)
 
     def _insist(self, tell: Callable[[], Job]) -> Job:
         """The store's answer, however long it is away, within reason: a score is not thrown away for that."""

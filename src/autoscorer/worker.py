@@ -23,8 +23,8 @@ from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.result_cache import ResultCache
 from autoscorer.store.base import Store
 from autoscorer.store.leases import Interruption, LeaseKeeper, holding, lease_of
-from autoscorer.store.moves import LeaseLostError
 from autoscorer.store.records import Action, Job, Lease
+from autoscorer.store.stages import Stages
 from autoscorer.telemetry.instruments import WORKER_JOBS
 from autoscorer.traces import Trace, Traces
 from autoscorer.utils.config import Settings
@@ -72,19 +72,27 @@ class Worker:
     def work(self, job: Job) -> None:
         """Take a job that was claimed to its end. Raises nothing, whatever the job does."""
         lease = lease_of(job)
+        stages = Stages(self._store.work, lease)
         try:
             with (
                 bound(task_id=job.task_id, attempt=job.attempt, worker=self.worker_id),
                 WORKER_JOBS.held(),
-                holding(self._store.work, lease) as keeper,
+                holding(self._store.work, lease, beside=stages.tell) as keeper,
             ):
-                ending = Ending(self._store.work, lease, keeper, is_stopping=self._stopping.is_set)
+                ending = Ending(
+                    self._store.work, lease, keeper, is_stopping=self._stopping.is_set, stages=stages
+                )
+
+                def begin(stage: str) -> None:
+                    self._check_held(lease)
+                    stages.begin(stage)
+
                 with _told_always(ending, job):
-                    self._work(job, lease, keeper, ending)
+                    self._work(job, lease, self._context(job, lease, keeper, ending, on_stage=begin))
         except BaseException as exc:  # boundary of a task: one job must not end the worker
             log_event("ERROR", "worker_error", error=exc, task_id=job.task_id, attempt=job.attempt)
 
-    def _work(self, job: Job, lease: Lease, keeper: LeaseKeeper, ending: Ending) -> None:
+    def _work(self, job: Job, lease: Lease, context: JobContext) -> None:
         workspace = workspace_of(job, self._settings)
         trace = Trace(
             task_id=job.task_id,
@@ -94,13 +102,21 @@ class Worker:
         )
         self._traces.write(trace)
         try:
-            _act(self._context(job, lease, keeper, ending), job, workspace)
+            _act(context, job, workspace)
         except AutoscorerError:  # told, written down, cleaned up; after anything else something may be left
             self._traces.cross_out(trace)
             raise
         self._traces.cross_out(trace)
 
-    def _context(self, job: Job, lease: Lease, keeper: LeaseKeeper, ending: Ending) -> JobContext:
+    def _context(
+        self,
+        job: Job,
+        lease: Lease,
+        keeper: LeaseKeeper,
+        ending: Ending,
+        *,
+        on_stage: Callable[[str], None],
+    ) -> JobContext:
         def stop() -> StopReason | None:
             if reason := keeper.stop():
                 return _STOPS[reason]
@@ -119,12 +135,23 @@ class Worker:
             cache=self._cache,
             choose=lambda: self._make_executor(job.backend or "auto", self._settings),
             stop=stop,
-            on_stage=lambda stage: self._note_stage(lease, stage),
+            on_stage=on_stage,
             holder=holder,
             conclude=ending.conclude,
             attempts=1,
             may_expose_truth=self._settings.allow_truth_in_input,
         )
+
+    def _check_held(self, lease: Lease) -> None:
+        """Raise FencedError if another has the job by now: whoever slept must not begin what that one has
+        done. A store that does not answer is no reason to; its keeper and the end of the job still fence."""
+        try:
+            held = self._store.work.look(lease).held
+        except AutoscorerError as exc:
+            log_event("WARNING", "lease_not_checked", task_id=lease.task_id, code=exc.code)
+            return
+        if not held:
+            raise FencedError(f"the lease of {lease.task_id} is lost")
 
     def _is_over(self, text: str) -> bool:
         """Whether another holder's lease has ended. What is no lease, or cannot be asked, has not."""
@@ -133,14 +160,6 @@ class Worker:
             return lease is not None and not self._store.work.look(lease).held
         except AutoscorerError:
             return False
-
-    def _note_stage(self, lease: Lease, stage: str) -> None:
-        try:
-            self._store.work.note(lease, event="stage_started", facts={"stage": stage}, stage=stage)
-        except LeaseLostError as exc:
-            raise FencedError(str(exc)) from exc
-        except AutoscorerError as exc:  # a stage that nobody hears of is no reason to fail a job
-            log_event("WARNING", "stage_not_noted", task_id=lease.task_id, stage=stage, code=exc.code)
 
 
 def _act(context: JobContext, job: Job, workspace: Path) -> None:

@@ -16,13 +16,13 @@ from autoscorer.maintenance.loop import Maintenance
 from autoscorer.queues.base import STUCK_S, Queue
 from autoscorer.store.base import Store
 from autoscorer.store.records import Action, Job, Presence
-from autoscorer.store.transitions import STATES
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.logger import log_event
 from celery_app.tap import Tap
 
 REPORT_EVERY_S, PRESENT_FOR_S = 5.0, 20.0
+_NO_SUCH_JOB = "it names no such job"
 
 _current: Serving | None = None
 
@@ -101,16 +101,24 @@ class Serving:
 
     def _claim(self, task_id: str, action: Action) -> Job | None:
         """The job, if it is one of this task and of these queues, and still to be had."""
+
+        def fits(job: Job) -> bool:
+            return job.action is action and job.queue in self._presence.queues
+
         try:
-            job = self._store.jobs.get(task_id)
-            if job is None or job.action is not action or job.queue not in self._presence.queues:
-                log_event("WARNING", "message_dropped", reason="it names no such job", task_id=task_id)
+            job = self._store.work.claim_job(task_id, worker=self._worker.worker_id, fits=fits)
+            if job is None:
+                found = self._store.jobs.get(task_id)
+                if found is None or not fits(found):
+                    log_event("WARNING", "message_dropped", reason=_NO_SUCH_JOB, task_id=task_id)
+                else:
+                    log_event("INFO", "message_repeated", task_id=task_id, state=found.state)
+            return job
+        except AutoscorerError as exc:
+            if exc.code == "NOT_FOUND":
+                log_event("WARNING", "message_dropped", reason=_NO_SUCH_JOB, task_id=task_id)
                 return None
-            if STATES[job.state].final or STATES[job.state].leased:
-                log_event("INFO", "message_repeated", task_id=task_id, state=job.state)
-                return None
-            return self._store.work.claim_job(task_id, worker=self._worker.worker_id)
-        except AutoscorerError as exc:  # the job is there, its message will be sent again
+            # The job is there, its message will be sent again.
             log_event("WARNING", "claim_failed", task_id=task_id, code=exc.code, reason=exc.message)
             return None
 

@@ -10,10 +10,7 @@ import pytest
 from autoscorer.store.base import Store
 from autoscorer.store.leases import lease_of
 from autoscorer.store.moves import LeaseLostError
-from autoscorer.store.records import (
-    AttemptEnd,
-    Job,
-)
+from autoscorer.store.records import AttemptEnd, Job, Note
 from autoscorer.store.transitions import JobState
 from autoscorer.utils.errors import AutoscorerError
 from tests.contracts.store_cases import ENGINE_GONE, EXIT_3, SCORE, StoreCase, at_once, new_job
@@ -79,6 +76,45 @@ class Ending(StoreCase):
         ]
         assert store.jobs.events(task_id)[2].facts == {"image": "x"}
         assert [e.number for e in store.jobs.events(task_id, after=2, limit=2)] == [3, 4]
+
+    @pytest.mark.parametrize("ending", ["succeed", "fail", "give_back"])
+    def test_what_went_before_an_end_is_written_down_with_it_as_it_was(
+        self, store: Store, acme: str, clock: MovableClock, ending: str
+    ) -> None:
+        store.jobs.submit(new_job(acme))
+        lease = lease_of(self.claimed(store))
+        clock.forward(5)
+        notes = [
+            Note(name="stage_started", facts={"stage": stage}, ago_s=ago_s)
+            for stage, ago_s in (("view", 3.0), ("score", 2.5))
+        ]
+        match ending:
+            case "succeed":
+                job = store.work.succeed(lease, result=SCORE, notes=notes)
+                again = store.work.succeed(lease, result=SCORE, notes=notes)
+            case "fail":
+                job = store.work.fail(lease, error=EXIT_3, notes=notes)
+                again = store.work.fail(lease, error=EXIT_3, notes=notes)
+            case _:
+                job = again = store.work.give_back(lease, error=ENGINE_GONE, notes=notes)
+        assert again == job == store.jobs.get(lease.task_id)
+        events = store.jobs.events(lease.task_id)
+        assert [event.number for event in events] == [1, 2, 3, 4, 5]
+        assert [event.facts["stage"] for event in events[2:4]] == ["view", "score"]
+        assert [(events[4].at - event.at).total_seconds() for event in events[2:4]] == [3.0, 2.5]
+        assert job.events == 5
+
+    def test_notes_of_a_lost_lease_are_not_written_down(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        store.jobs.submit(new_job(acme))
+        stale = lease_of(self.claimed(store))
+        clock.forward(30)
+        store.work.lapse(stale.task_id)
+        before = store.jobs.events(stale.task_id)
+        with pytest.raises(LeaseLostError):
+            store.work.succeed(stale, result=SCORE, notes=[Note(name="x", facts={})])
+        assert store.jobs.events(stale.task_id) == before
 
     @pytest.mark.parametrize("released", [True, False])
     def test_a_waiting_job_is_cancelled_at_once(self, store: Store, acme: str, released: bool) -> None:

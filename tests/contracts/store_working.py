@@ -70,6 +70,14 @@ class Working(StoreCase):
         assert job.state is JobState.RUNNING
         assert store.work.claim_job(released[1].task_id, worker="other") is None  # delivered twice
 
+    def test_a_job_that_does_not_fit_its_claimer_stays_for_another(self, store: Store, acme: str) -> None:
+        job = store.jobs.submit(new_job(acme)).job
+        assert store.work.claim_job(job.task_id, worker="w", fits=lambda found: found != job) is None
+        assert store.jobs.get(job.task_id) == job
+        claimed = store.work.claim_job(job.task_id, worker="w", fits=lambda found: found == job)
+        assert claimed is not None
+        assert claimed.worker == "w"
+
     def test_a_job_whose_message_was_lost_is_released_again(
         self, store: Store, acme: str, clock: MovableClock
     ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from autoscorer.claims import Claim
 from autoscorer.store.sql.work import SqlWork
+from autoscorer.store.stages import Stages
 from autoscorer.traces import Traces
 from tests.worker.stub import StubExecutor
 
@@ -69,14 +70,14 @@ def _wrap(owner: type, name: str, when: str, does: Deed) -> None:
 
 
 def _at_stage(stage: str, does: Deed) -> None:
-    inner = SqlWork.note
+    inner = Stages.begin
 
-    def note(self: SqlWork, *args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("stage") == stage:
+    def begin(self: Stages, begun: str) -> None:
+        if begun == stage:
             does()
-        return inner(self, *args, **kwargs)
+        inner(self, begun)
 
-    setattr(SqlWork, "note", note)  # noqa: B010 - mypy: a method is not to be assigned to
+    setattr(Stages, "begin", begin)  # noqa: B010 - mypy: a method is not to be assigned to
 
 
 def _at_move(wanted: int, does: Deed) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from autoscorer.store.base import Store
@@ -14,6 +15,7 @@ from autoscorer.utils.logger import log_event
 
 # Long enough for a message on its way, short enough that a lost one is sent again within 45 s.
 LOST_AFTER_S = 30.0
+SLOTS_KNOWN_S = 1.0  # how long it is believed which workers there are; to ask takes a third of a round
 
 
 class BrokerLostError(Exception):
@@ -39,8 +41,13 @@ class Releaser:
     holds more than twice the slots, and whatever waits longer is ordered anew with each release.
     """
 
-    def __init__(self, store: Store, broker: Broker) -> None:
+    def __init__(
+        self, store: Store, broker: Broker, *, elapsed: Callable[[], float] = time.monotonic
+    ) -> None:
         self._store = store
+        self._elapsed = elapsed
+        self._slots: Mapping[str, int] = {}
+        self._slots_known_until_s = elapsed()
         self._broker = broker
         self._turn = threading.Lock()
         self._bell = threading.Condition()
@@ -78,6 +85,13 @@ class Releaser:
                 released = self._store.work.release(queues=[queue], at_most=number, lost_after_s=LOST_AFTER_S)
                 self._send(released)
 
+    def _known_slots(self, queues: Collection[str]) -> Mapping[str, int]:
+        """As they were up to `SLOTS_KNOWN_S` ago, if all of ``queues`` had some."""
+        if self._elapsed() >= self._slots_known_until_s or not self._slots.keys() >= set(queues):
+            self._slots = slots_of(self._store.workers.present())
+            self._slots_known_until_s = self._elapsed() + SLOTS_KNOWN_S
+        return self._slots
+
     def _is_answering(self, queue: str) -> bool:
         """After a failure ask first: what is released and cannot be sent has to lapse."""
         if self._broken:
@@ -108,7 +122,7 @@ class Releaser:
                 self._bell.wait_for(lambda: self._rung)
                 rung, self._rung = self._rung, set()
             try:
-                slots = slots_of(self._store.workers.present())
+                slots = self._known_slots(rung)
                 self.release({queue: slots[queue] for queue in rung if queue in slots})
             except AutoscorerError as exc:
                 log_event("WARNING", "release_failed", code=exc.code, reason=exc.message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from autoscorer.store.records import (
     JsonObject,
     Lease,
     NewJob,
+    Note,
     Organisation,
     Page,
     Presence,
@@ -97,14 +98,25 @@ class Jobs(Protocol):
 
 
 class Work(Protocol):
-    """Jobs as workers see them. Raises LeaseLostError when a lease does not hold any more."""
+    """Jobs as workers see them. Raises LeaseLostError when a lease does not hold any more.
+
+    An end may bring ``notes`` of what went before it: they are written down with it, or not at all.
+    """
 
     def claim(self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S) -> Job | None:
         """The next job: by priority, then of the organisation with fewest given out, then the oldest."""
         ...
 
-    def claim_job(self, task_id: str, *, worker: str, lease_s: float = LEASE_S) -> Job | None:
-        """This job, released or queued; None if it is not to be had: another has it, or it has ended."""
+    def claim_job(
+        self,
+        task_id: str,
+        *,
+        worker: str,
+        lease_s: float = LEASE_S,
+        fits: Callable[[Job], bool] = lambda _job: True,
+    ) -> Job | None:
+        """This job, released or queued; None if it is not to be had: another has it, it has ended, or it
+        does not ``fit``. Raises NOT_FOUND."""
         ...
 
     def release(self, *, queues: Sequence[str], at_most: int, lost_after_s: float) -> Sequence[Job]:
@@ -129,15 +141,24 @@ class Work(Protocol):
         """Write an event down; ``stage``, if given, becomes the job's."""
         ...
 
-    def succeed(self, lease: Lease, *, result: JsonObject) -> Job:
+    def succeed(self, lease: Lease, *, result: JsonObject, notes: Sequence[Note] = ()) -> Job:
         """Publish a result. The answer is ``cancelled`` if a cancel came first. May be repeated."""
         ...
 
-    def fail(self, lease: Lease, *, error: JsonObject, result: JsonObject | None = None) -> Job:
+    def fail(
+        self,
+        lease: Lease,
+        *,
+        error: JsonObject,
+        result: JsonObject | None = None,
+        notes: Sequence[Note] = (),
+    ) -> Job:
         """End the job with an error, and with what there is of a result. May be repeated."""
         ...
 
-    def give_back(self, lease: Lease, *, error: JsonObject, delay_s: float = 0.0) -> Job:
+    def give_back(
+        self, lease: Lease, *, error: JsonObject, delay_s: float = 0.0, notes: Sequence[Note] = ()
+    ) -> Job:
         """End the attempt by the platform's fault: queued again, or failed with ATTEMPTS_EXHAUSTED."""
         ...
 

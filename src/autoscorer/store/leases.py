@@ -14,6 +14,7 @@ from autoscorer.store.records import Hold, Job, Lease
 from autoscorer.utils.errors import AutoscorerError
 
 LOOK_S = 2.0  # a cancel is heard of this soon
+BESIDE_S = 0.5
 _RETRY_S = 1.0
 _MARGIN_S = 5.0  # what it takes to stop, before somebody else may start
 
@@ -85,14 +86,18 @@ class LeaseKeeper:
 
 
 @contextmanager
-def holding(work: Work, lease: Lease) -> Iterator[LeaseKeeper]:
-    """Keep ``lease`` in the background while the block runs; ask the keeper's `stop` in it."""
+def holding(work: Work, lease: Lease, *, beside: Callable[[], None] = lambda: None) -> Iterator[LeaseKeeper]:
+    """Keep ``lease`` in the background while the block runs; ask the keeper's `stop` in it.
+
+    ``beside``, which must not raise, is called there every `BESIDE_S`.
+    """
     keeper, ended = LeaseKeeper(work, lease), threading.Event()
 
     def keep() -> None:
         wait_s = LOOK_S
-        while not ended.wait(wait_s):
+        while not ended.wait(min(wait_s, BESIDE_S)):
             wait_s = keeper.step()
+            beside()
 
     thread = threading.Thread(target=keep, name=f"lease of {lease.task_id}", daemon=True)
     thread.start()

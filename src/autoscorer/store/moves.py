@@ -6,12 +6,13 @@ Every store applies what is decided here in one transaction, under a lock or a c
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from autoscorer.store.clock import Instant
-from autoscorer.store.records import Attempt, AttemptEnd, Job, JsonObject, Lease, NewJob
+from autoscorer.store.records import Attempt, AttemptEnd, Event, Job, JsonObject, Lease, NewJob, Note
 from autoscorer.store.transitions import STATES, JobState, Move, allows, state_after
 from autoscorer.utils.errors import AutoscorerError, make_error
 
@@ -34,7 +35,10 @@ class Ending:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One move, decided: the job after it, the event that tells of it, and what else it brings."""
+    """One move, decided: the job after it, the event that tells of it, and what else it brings.
+
+    ``notes`` are events that came before it.
+    """
 
     job: Job
     event: str
@@ -42,6 +46,7 @@ class Change:
     opened: Attempt | None = None
     ended: Ending | None = None
     result: JsonObject | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def calls_back(self) -> bool:
@@ -164,6 +169,26 @@ def note(job: Job, lease: Lease, *, event: str, facts: JsonObject, stage: str | 
     check_lease(job, lease)
     after = dataclasses.replace(job, events=job.events + 1, stage=stage or job.stage)
     return Change(job=after, event=event, facts=facts)
+
+
+def after_notes(change: Change | None, notes: Sequence[Note]) -> Change | None:
+    """The same move, told after ``notes``; none remains none."""
+    if change is None or not notes:
+        return change
+    job = dataclasses.replace(change.job, events=change.job.events + len(notes))
+    return dataclasses.replace(change, job=job, notes=tuple(notes))
+
+
+def events_of(change: Change, now: Instant) -> list[Event]:
+    """The events that tell of a change: its notes, then the move itself."""
+    job = change.job
+    told = [(note.name, note.facts, now.at - timedelta(seconds=note.ago_s)) for note in change.notes]
+    told += [(change.event, change.facts, now.at)]
+    first = job.events - len(change.notes)
+    return [
+        Event(task_id=job.task_id, number=number, at=at, attempt=job.attempt, name=name, facts=facts)
+        for number, (name, facts, at) in enumerate(told, first)
+    ]
 
 
 def check_lease(job: Job, lease: Lease) -> None:

@@ -138,6 +138,15 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Note:
+    """What happened to a job ``ago_s`` seconds ago, written down only now."""
+
+    name: str
+    facts: JsonObject
+    ago_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoredResult:
     """The result an attempt published; ``body`` is what `result.json` holds."""
 

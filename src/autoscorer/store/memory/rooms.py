@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from autoscorer.store.clock import Clock, Deadline, Instant
 from autoscorer.store.hearers import Hearers
-from autoscorer.store.moves import Change, receiver_of
+from autoscorer.store.moves import Change, events_of, receiver_of
 from autoscorer.store.records import (
     Attempt,
     Callback,
@@ -82,16 +82,7 @@ class Rooms:
         return job
 
     def note(self, change: Change, now: Instant) -> None:
-        job = change.job
-        event = Event(
-            task_id=job.task_id,
-            number=job.events,
-            at=now.at,
-            attempt=job.attempt,
-            name=change.event,
-            facts=change.facts,
-        )
-        self.events.setdefault(job.task_id, []).append(event)
+        self.events.setdefault(change.job.task_id, []).extend(events_of(change, now))
 
 
 def _ended(attempt: Attempt, change: Change, now: Instant) -> Attempt:

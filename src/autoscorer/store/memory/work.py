@@ -10,7 +10,7 @@ from autoscorer.store import moves
 from autoscorer.store.clock import Instant
 from autoscorer.store.memory.rooms import Rooms
 from autoscorer.store.moves import LEASE_S, Change
-from autoscorer.store.records import Hold, Job, JsonObject, Lease
+from autoscorer.store.records import Hold, Job, JsonObject, Lease, Note
 from autoscorer.store.transitions import GIVEN_OUT, JobState
 
 
@@ -75,10 +75,17 @@ class MemoryWork:
             default=None,
         )
 
-    def claim_job(self, task_id: str, *, worker: str, lease_s: float = LEASE_S) -> Job | None:
+    def claim_job(
+        self,
+        task_id: str,
+        *,
+        worker: str,
+        lease_s: float = LEASE_S,
+        fits: Callable[[Job], bool] = lambda _job: True,
+    ) -> Job | None:
         with self._rooms.lock:
             job, now = self._rooms.job(task_id), self._rooms.clock()
-            change = moves.claim(job, worker=worker, now=now, lease_s=lease_s)
+            change = moves.claim(job, worker=worker, now=now, lease_s=lease_s) if fits(job) else None
             return self._rooms.apply(change, now) if change else None
 
     def beat(self, lease: Lease, *, lease_s: float = LEASE_S) -> Hold:
@@ -102,23 +109,34 @@ class MemoryWork:
             lease, lambda job, _now: moves.note(job, lease, event=event, facts=facts, stage=stage)
         )
 
-    def succeed(self, lease: Lease, *, result: JsonObject) -> Job:
-        return self._change(lease, lambda job, now: moves.succeed(job, lease, result=result, now=now))
+    def succeed(self, lease: Lease, *, result: JsonObject, notes: Sequence[Note] = ()) -> Job:
+        return self._change(lease, lambda job, now: moves.succeed(job, lease, result=result, now=now), notes)
 
-    def fail(self, lease: Lease, *, error: JsonObject, result: JsonObject | None = None) -> Job:
+    def fail(
+        self,
+        lease: Lease,
+        *,
+        error: JsonObject,
+        result: JsonObject | None = None,
+        notes: Sequence[Note] = (),
+    ) -> Job:
         return self._change(
-            lease, lambda job, now: moves.fail(job, lease, error=error, result=result, now=now)
+            lease, lambda job, now: moves.fail(job, lease, error=error, result=result, now=now), notes
         )
 
-    def give_back(self, lease: Lease, *, error: JsonObject, delay_s: float = 0.0) -> Job:
+    def give_back(
+        self, lease: Lease, *, error: JsonObject, delay_s: float = 0.0, notes: Sequence[Note] = ()
+    ) -> Job:
         return self._change(
-            lease, lambda job, now: moves.give_back(job, lease, error=error, delay_s=delay_s, now=now)
+            lease, lambda job, now: moves.give_back(job, lease, error=error, delay_s=delay_s, now=now), notes
         )
 
-    def _change(self, lease: Lease, decide: Callable[[Job, Instant], Change | None]) -> Job:
+    def _change(
+        self, lease: Lease, decide: Callable[[Job, Instant], Change | None], notes: Sequence[Note] = ()
+    ) -> Job:
         with self._rooms.lock:
             job, now = self._rooms.job(lease.task_id), self._rooms.clock()
-            change = decide(job, now)
+            change = moves.after_notes(decide(job, now), notes)
             return self._rooms.apply(change, now) if change else job
 
     def overdue(self, *, limit: int = 100) -> Sequence[str]:

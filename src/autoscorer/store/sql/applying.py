@@ -8,7 +8,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, Insert, bindparam, insert, select, update
 
 from autoscorer.store.clock import Instant
-from autoscorer.store.moves import Change, receiver_of
+from autoscorer.store.moves import Change, events_of, receiver_of
 from autoscorer.store.records import CallbackState, Job
 from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import changed_values, job_of, until_values, values_of
@@ -61,16 +61,8 @@ def apply(connection: Connection, before: Job, change: Change, now: Instant) -> 
 
 
 def note_event(connection: Connection, change: Change, now: Instant) -> None:
-    job = change.job
-    event = {
-        "task_id": job.task_id,
-        "number": job.events,
-        "at": now.at,
-        "attempt": job.attempt,
-        "name": change.event,
-        "facts": change.facts,
-    }
-    connection.execute(_EVENT, event)
+    """Write down the event of a change, and the notes before it."""
+    connection.execute(_EVENT, [dict(vars(event)) for event in events_of(change, now)])
 
 
 def no_such_job(task_id: str) -> AutoscorerError:

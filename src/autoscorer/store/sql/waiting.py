@@ -39,6 +39,18 @@ def next_waiting(queues: tuple[str, ...]) -> Select[Any]:
     )
 
 
+@functools.cache
+def one_waiting(queue: str) -> Select[Any]:
+    """Whether any job of ``queue`` waits, due or not: one of them."""
+    return select(jobs.c.seq).where(is_one_of(jobs.c.state, _QUEUED), jobs.c.queue == queue).limit(1)
+
+
+@functools.cache
+def how_many(states: frozenset[JobState], queues: tuple[str, ...]) -> Select[Any]:
+    """The number of jobs of ``queues`` in ``states``."""
+    return select(func.count()).where(is_one_of(jobs.c.state, states), jobs.c.queue.in_(queues))
+
+
 def _heads(queue: str) -> Select[Any]:
     """Each organisation's first job in ``queue`` that may be claimed now."""
     due = or_(

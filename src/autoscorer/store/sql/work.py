@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 
 from autoscorer.store import moves
 from autoscorer.store.clock import Instant
 from autoscorer.store.moves import LEASE_S, Change
-from autoscorer.store.records import Hold, Job, JsonObject, Lease
+from autoscorer.store.records import Hold, Job, JsonObject, Lease, Note
 from autoscorer.store.sql.applying import apply, change_job
 from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import job_of, until_values
 from autoscorer.store.sql.tables import is_one_of, jobs
-from autoscorer.store.sql.waiting import at, next_waiting
+from autoscorer.store.sql.waiting import at, how_many, next_waiting, one_waiting
 from autoscorer.store.transitions import GIVEN_OUT, LEASED, JobState
 from autoscorer.utils.errors import AutoscorerError
 
 _RELEASED = frozenset({JobState.RELEASED})
 _NOT_HELD = Hold(held=False, cancelled=False)
+_HELD = (  # `moves.holds` as conditions
+    jobs.c.task_id == bindparam("its_id"),
+    jobs.c.attempt == bindparam("its_attempt"),
+    jobs.c.worker == bindparam("its_worker"),
+    is_one_of(jobs.c.state, LEASED),
+)
+_LOOK = select(jobs.c.state).where(*_HELD)
+_EXTEND = update(jobs).where(*_HELD).returning(jobs.c.state)
 
 
 class SqlWork:
@@ -75,8 +83,7 @@ class SqlWork:
             # A cancel may hold the row: whoever asks next finds it gone or free.
             query = self._database.locked(next_waiting(tuple(queues)), of=jobs, skip=True)
             if counted:
-                those = select(func.count()).where(is_one_of(jobs.c.state, counted), jobs.c.queue.in_(queues))
-                at_most -= connection.scalar(those) or 0
+                at_most -= connection.scalar(how_many(counted, tuple(queues))) or 0
             while len(taken) < at_most:
                 row = connection.execute(query, at(now)).mappings().first()
                 change = decide(job_of(row), now) if row else None
@@ -90,16 +97,19 @@ class SqlWork:
 
     def _anything_waits(self, queues: Sequence[str]) -> bool:
         """Asked first, so that workers with nothing to do take no lock from those who have."""
-        waits = is_one_of(jobs.c.state, frozenset({JobState.QUEUED}))
         with self._database.reading() as connection:
-            return any(
-                connection.execute(select(jobs.c.seq).where(waits, jobs.c.queue == queue).limit(1)).first()
-                for queue in queues
-            )
+            return any(connection.execute(one_waiting(queue)).first() for queue in queues)
 
-    def claim_job(self, task_id: str, *, worker: str, lease_s: float = LEASE_S) -> Job | None:
+    def claim_job(
+        self,
+        task_id: str,
+        *,
+        worker: str,
+        lease_s: float = LEASE_S,
+        fits: Callable[[Job], bool] = lambda _job: True,
+    ) -> Job | None:
         def decide(job: Job, now: Instant) -> Change | None:
-            return moves.claim(job, worker=worker, now=now, lease_s=lease_s)
+            return moves.claim(job, worker=worker, now=now, lease_s=lease_s) if fits(job) else None
 
         job, claimed = change_job(self._database, task_id, decide)
         return job if claimed else None
@@ -107,12 +117,11 @@ class SqlWork:
     def beat(self, lease: Lease, *, lease_s: float = LEASE_S) -> Hold:
         with self._database.writing(light=True) as connection:
             until = until_values(self._database.now(connection).plus(lease_s))
-            extended = update(jobs).where(*_held(lease)).values(until).returning(jobs.c.state)
-            return _hold(connection.scalar(extended))
+            return _hold(connection.scalar(_EXTEND.values(until), _its(lease)))
 
     def look(self, lease: Lease) -> Hold:
         with self._database.reading() as connection:
-            return _hold(connection.scalar(select(jobs.c.state).where(*_held(lease))))
+            return _hold(connection.scalar(_LOOK, _its(lease)))
 
     def note(self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None) -> Job:
         return change_job(
@@ -122,21 +131,35 @@ class SqlWork:
             light=True,
         )[0]
 
-    def succeed(self, lease: Lease, *, result: JsonObject) -> Job:
-        return self._change(lease, lambda job, now: moves.succeed(job, lease, result=result, now=now))
+    def succeed(self, lease: Lease, *, result: JsonObject, notes: Sequence[Note] = ()) -> Job:
+        return self._change(lease, lambda job, now: moves.succeed(job, lease, result=result, now=now), notes)
 
-    def fail(self, lease: Lease, *, error: JsonObject, result: JsonObject | None = None) -> Job:
+    def fail(
+        self,
+        lease: Lease,
+        *,
+        error: JsonObject,
+        result: JsonObject | None = None,
+        notes: Sequence[Note] = (),
+    ) -> Job:
         return self._change(
-            lease, lambda job, now: moves.fail(job, lease, error=error, result=result, now=now)
+            lease, lambda job, now: moves.fail(job, lease, error=error, result=result, now=now), notes
         )
 
-    def give_back(self, lease: Lease, *, error: JsonObject, delay_s: float = 0.0) -> Job:
+    def give_back(
+        self, lease: Lease, *, error: JsonObject, delay_s: float = 0.0, notes: Sequence[Note] = ()
+    ) -> Job:
         return self._change(
-            lease, lambda job, now: moves.give_back(job, lease, error=error, delay_s=delay_s, now=now)
+            lease, lambda job, now: moves.give_back(job, lease, error=error, delay_s=delay_s, now=now), notes
         )
 
-    def _change(self, lease: Lease, decide: Callable[[Job, Instant], Change | None]) -> Job:
-        return change_job(self._database, lease.task_id, decide)[0]
+    def _change(
+        self, lease: Lease, decide: Callable[[Job, Instant], Change | None], notes: Sequence[Note]
+    ) -> Job:
+        def told(job: Job, now: Instant) -> Change | None:
+            return moves.after_notes(decide(job, now), notes)
+
+        return change_job(self._database, lease.task_id, told)[0]
 
     def overdue(self, *, limit: int = 100) -> Sequence[str]:
         with self._database.reading() as connection:
@@ -155,14 +178,9 @@ class SqlWork:
         return job if lapsed else None
 
 
-def _held(lease: Lease) -> list[ColumnElement[bool]]:
-    """`moves.holds` as conditions."""
-    return [
-        jobs.c.task_id == lease.task_id,
-        jobs.c.attempt == lease.attempt,
-        jobs.c.worker == lease.worker,
-        is_one_of(jobs.c.state, LEASED),
-    ]
+def _its(lease: Lease) -> dict[str, str | int]:
+    """The parameters of `_HELD`."""
+    return {"its_id": lease.task_id, "its_attempt": lease.attempt, "its_worker": lease.worker}
 
 
 def _hold(state: str | None) -> Hold:

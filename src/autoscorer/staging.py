@@ -25,7 +25,9 @@ def input_dir(workspace: Workspace, spec: JobSpec, *, shared_root: Path | None) 
     of another workspace, and neither holds nor is the reference or a folder of ours. Raises
     CONFIG_VALIDATION_ERROR otherwise, or when it is not a folder.
     """
-    if _is_usual(workspace, spec):
+    if (spec.input_uri, spec.output_uri) == _USUAL and _is_plain(workspace):
+        if not os.path.isdir(f"{workspace.root}/input"):  # noqa: PTH112 - as text, it is quicker
+            raise _fault("input_uri", f"{spec.input_uri} is not a folder")
         return workspace.root / "input"
     path = _resolved(workspace, spec.input_uri, "input_uri")
     ours = [workspace.reference_dir, workspace.logs_dir, workspace.attempts_dir]
@@ -40,6 +42,8 @@ def input_dir(workspace: Workspace, spec: JobSpec, *, shared_root: Path | None) 
 
 def output_dir(workspace: Workspace, spec: JobSpec) -> Path:
     """The folder of predictions and result: inside the workspace, apart from everything else in it."""
+    if spec.output_uri == _USUAL[1] and _is_plain(workspace):
+        return workspace.root / "output"
     path = _resolved(workspace, spec.output_uri, "output_uri")
     if path == workspace.root or not path.is_relative_to(workspace.root):
         raise _fault("output_uri", f"{spec.output_uri} leads out of the workspace")
@@ -66,14 +70,13 @@ def home_around(path: Path, root: Path) -> Path:
     return root.joinpath(*parts[:2]) if parts[:1] == (ORGANISATIONS,) else root
 
 
-def _is_usual(workspace: Workspace, spec: JobSpec) -> bool:
-    """Whether input and output are the folders of that name, and nothing here is a link that could make
-    them overlap: almost always, and asked at each submission."""
-    if (spec.input_uri, spec.output_uri) != _USUAL:
-        return False
-    links = (f"{workspace.root}/{name}" for name in PRIVATE_NAMES)
-    path = f"{workspace.root}/input"
-    return os.path.isdir(path) and not os.path.islink(path) and not any(map(os.path.islink, links))  # noqa: PTH112, PTH114 - as text, it is quicker
+def _is_plain(workspace: Workspace) -> bool:
+    """Whether `output/` is a folder or nothing, and no part of the workspace is a link that could make two
+    of them overlap: almost always. Asked at each submission, and five times a job."""
+    parts = (f"{workspace.root}/{name}" for name in (*PRIVATE_NAMES, "input", "meta.json"))
+    output = f"{workspace.root}/output"
+    is_free = os.path.isdir(output) or not os.path.lexists(output)  # noqa: PTH112 - as text, it is quicker
+    return is_free and not any(map(os.path.islink, parts))
 
 
 def _resolved(workspace: Workspace, uri: str, field: str) -> Path:

@@ -7,6 +7,7 @@ that cannot be used is left out: `Cgroup.enforced` says which caps hold.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import time
@@ -116,13 +117,13 @@ class Cgroup:
         group = cls()
         name = f"{_own_prefix()}{os.getpid()}-{next(_numbers)}"
         for home in homes:
-            _sweep(home.directory)
             wanted = {
                 controller: files
                 for controller, files in _settings(home.version, caps).items()
                 if controller in home.controllers and controller not in group._directories
             }
             if wanted:
+                _sweep(home.directory)
                 group._add(home.directory / name, wanted)
         group.enforced = frozenset(group._directories) - {"cpuacct"}
         return group
@@ -187,6 +188,7 @@ class Cgroup:
         self._directories = {}
 
 
+@functools.cache
 def _own_prefix() -> str:
     """How the groups of our pid namespace begin: elsewhere a pid means another process, or none."""
     return f"{PREFIX}-n{Path('/proc/self/ns/pid').stat().st_ino}-"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ def process_is_alive(owner: Owner) -> bool:
     return namespace != here_namespace or _started_ticks(owner.pid) == owner.started_ticks
 
 
+@functools.cache  # no process leaves its machine or its pid namespace
 def _space() -> str:
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return f"{this_machine()}:{boot_id}:{Path('/proc/self/ns/pid').stat().st_ino}"

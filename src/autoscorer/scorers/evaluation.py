@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from autoscorer import __version__
 from autoscorer.reading.source import Role
@@ -25,6 +26,9 @@ from autoscorer.scorers.view import (
 )
 from autoscorer.utils.artifacts import sha256_of
 from autoscorer.utils.errors import AutoscorerError
+
+SMALL_BYTES, SMALL_FILES = 2**20, 32
+T = TypeVar("T")
 
 
 def evaluate(
@@ -44,7 +48,7 @@ def evaluate(
     """
     apart = catalog.computes_apart(entry)
     cached = cache.ask(entry.card, view, params, apart=apart) if cache else None
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="sha256") as pool:
+    with _beside(view) as pool:
         hashes = _Hashes(
             pool.submit(_reference_hashes, entry.card, view),
             pool.submit(_predictions_sha256, entry.card, view),
@@ -57,6 +61,39 @@ def evaluate(
         cached.keep(hashes.content(), scoring)
     result = _completed(scoring, entry.card, provenance, hashes)
     return _marked(result, is_cached=served is not None)
+
+
+class _AtOnce(Executor):
+    """Calls what it is given: to start a thread takes longer than to hash a small file."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as exc:  # boundary of a task: whoever asks for the result gets it
+            done.set_exception(exc)
+        return done
+
+
+def _beside(view: ScoringView) -> Executor:
+    """Where the hashes of a view are computed: in threads beside the scorer, or at once if they are few."""
+    if _is_small(view):
+        return _AtOnce()
+    return ThreadPoolExecutor(max_workers=2, thread_name_prefix="sha256")
+
+
+def _is_small(view: ScoringView) -> bool:
+    """Whether there is little to hash: what was delivered has been hashed when it was taken."""
+    size = files = 0
+    for name in ("reference", "input", *(["output"] if view.pinned else [])):
+        try:
+            with os.scandir(view.root / name) as entries:
+                for entry in islice(entries, SMALL_FILES + 1):
+                    files += 1
+                    size += SMALL_BYTES if entry.is_dir() else entry.stat().st_size
+        except OSError:
+            continue  # if it is needed, hashing it tells
+    return files <= SMALL_FILES and size < SMALL_BYTES
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -16,12 +17,23 @@ _ASSIGNED = re.compile(
     rf"""(?i)({_NAME}["']?\s{{0,8}}[=:]\s{{0,8}}["']?)(?:(?:bearer|basic)\s{{1,8}})?[^\s"',;&]+"""
 )
 _BEARER = re.compile(r"(?i)\b(bearer\s{1,8})[\w.~+/=-]{8,}")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SHORT = 64
 _NOT_SECRET_LEAVES = ("username", "user", "email", "serveraddress")
 
 
 def names_a_secret(key: object) -> bool:
     """Whether a key of this name holds a secret: ``HF_TOKEN`` and ``apiKey`` do, ``tokenizer`` does not."""
-    return bool(_SECRET_KEY.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(key))))
+    name = str(key)
+    return _known_name(name) if len(name) <= _SHORT else _names_a_secret(name)
+
+
+def _names_a_secret(name: str) -> bool:
+    return bool(_SECRET_KEY.search(_HUMP.sub("_", name)))
+
+
+# A log has few keys, and asks for each at every line.
+_known_name = functools.lru_cache(maxsize=1024)(_names_a_secret)
 
 
 def is_hidden(key: object, value: object) -> bool:
@@ -51,8 +63,12 @@ def mask_text(text: str, secrets: Iterable[str] = ()) -> str:
     """`mask_secrets` of a text."""
     for secret in secrets:
         text = text.replace(secret, MASK)
-    text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
-    return _BEARER.sub(rf"\1{MASK}", _ASSIGNED.sub(rf"\1{MASK}", text))
+    # What a pattern must find is looked for first: most texts are a word.
+    if "://" in text:
+        text = _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+    if "=" in text or ":" in text:
+        text = _ASSIGNED.sub(rf"\1{MASK}", text)
+    return _BEARER.sub(rf"\1{MASK}", text) if "bearer" in text.lower() else text
 
 
 def mask_url(url: str) -> str:

@@ -78,7 +78,7 @@ def test_stages_are_told_later_when_the_store_does_not_answer(under_way: UnderWa
     under_way.store.work.note = refuse  # type: ignore[method-assign, assignment]
     under_way.stages.begin("prepare")
     under_way.stages.tell()
-    under_way.store.work.note = note  # type: ignore[method-assign, assignment]
+    under_way.store.work.note = note  # type: ignore[method-assign]
     under_way.stages.begin("execute")
     under_way.stages.tell()
     assert under_way.told() == ["prepare", "execute"]

@@ -15,7 +15,7 @@ from autoscorer import staging
 from autoscorer.claims import claim
 from autoscorer.schemas.job import JobSpec
 from autoscorer.utils.errors import AutoscorerError
-from autoscorer.workspace import Workspace
+from autoscorer.workspace import Glimpse, Workspace
 
 SPEC: dict[str, Any] = {"job_id": "a", "task_type": "t", "scorer": "classification_f1"}
 
@@ -186,3 +186,52 @@ def test_an_output_stays_in_the_workspace_and_apart(workspace: Workspace, uri: s
     with pytest.raises(AutoscorerError) as caught:
         staging.output_dir(workspace, spec_with(output_uri=uri))
     assert faults(caught.value) == ["output_uri"]
+
+
+@pytest.mark.parametrize("linked", ["reference", "input", "logs", "meta.json"])
+def test_an_output_that_a_link_makes_part_of_something_else_is_refused(
+    workspace: Workspace, linked: str
+) -> None:
+    assert (
+        staging.output_dir(workspace, spec_with()) == workspace.root / "output"
+    )  # control: without the link
+    (workspace.root / "output").mkdir()
+    if (workspace.root / linked).is_dir():
+        (workspace.root / linked).rmdir()
+    (workspace.root / linked).unlink(missing_ok=True)
+    (workspace.root / linked).symlink_to("output")
+    with pytest.raises(AutoscorerError, match="overlaps"):
+        staging.output_dir(workspace, spec_with())
+
+
+@pytest.mark.parametrize("kind", ["file", "link to a file", "link out"])
+def test_an_output_that_is_no_folder_here_is_refused(workspace: Workspace, kind: str) -> None:
+    output = workspace.root / "output"
+    if kind == "file":
+        output.touch()
+    else:
+        output.symlink_to("meta.json" if kind == "link to a file" else "..")
+    with pytest.raises(AutoscorerError) as caught:
+        staging.output_dir(workspace, spec_with())
+    assert faults(caught.value) == ["output_uri"]
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["a file", "the folder"])
+def test_truth_that_links_into_what_is_shown_is_exposed(workspace: Workspace, whole: bool) -> None:
+    (workspace.root / "reference" / "gt.csv").write_text("id,label")
+    assert workspace.exposed_truth(workspace.root / "input") == []  # control
+    (workspace.root / "input" / "answers.csv").touch()
+    (workspace.root / "reference" / "gt.csv").unlink()
+    if whole:
+        (workspace.root / "reference").rmdir()
+        (workspace.root / "reference").symlink_to("input")
+    else:
+        (workspace.root / "reference" / "answers.csv").symlink_to("../input/answers.csv")
+    assert workspace.exposed_truth(workspace.root / "input") == ["reference/answers.csv"]
+
+
+def test_a_glimpse_stays_as_it_was_and_a_workspace_does_not(workspace: Workspace) -> None:
+    glimpse = Glimpse(workspace.root)
+    assert "output" not in glimpse.layout()
+    (workspace.root / "output").mkdir()
+    assert ("output" in glimpse.layout(), "output" in workspace.layout()) == (False, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -73,10 +74,9 @@ def home_around(path: Path, root: Path) -> Path:
 def _is_plain(workspace: Workspace) -> bool:
     """Whether `output/` is a folder or nothing, and no part of the workspace is a link that could make two
     of them overlap: almost always. Asked at each submission, and five times a job."""
-    parts = (f"{workspace.root}/{name}" for name in (*PRIVATE_NAMES, "input", "meta.json"))
-    output = f"{workspace.root}/output"
-    is_free = os.path.isdir(output) or not os.path.lexists(output)  # noqa: PTH112 - as text, it is quicker
-    return is_free and not any(map(os.path.islink, parts))
+    there = workspace.layout()
+    is_free = stat.S_ISDIR(there.get("output", stat.S_IFDIR))
+    return is_free and not any(map(stat.S_ISLNK, there.values()))
 
 
 def _resolved(workspace: Workspace, uri: str, field: str) -> Path:

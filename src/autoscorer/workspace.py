@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
-from autoscorer.utils.artifacts import open_regular, remove_tree, write_bytes
+from autoscorer.utils.artifacts import open_regular, read_at_most, remove_tree, write_bytes
 from autoscorer.utils.errors import AutoscorerError
 
 MAX_SPEC_BYTES = 2**20
 TRUTH_NAMES = ("gt.csv", "gt.json")
 OWNER_NAME = ".owner"
 OUR_FOLDERS = ("output", "logs", ".attempts")
+_PARTS = (".", "meta.json", "input", "reference", *OUR_FOLDERS)
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,27 @@ class Workspace:
             return {}
         return value if isinstance(value, dict) else {}
 
+    def layout(self) -> Mapping[str, int]:
+        """What stands at the names of a workspace's parts, and its mode; that of a link is the link's own."""
+        found = {}
+        for name in _PARTS:
+            try:
+                found[name] = os.lstat(f"{self.root}/{name}").st_mode
+            except OSError:
+                continue
+        return found
+
     def structure_faults(self) -> list[SpecFault]:
         """What is wrong with the folder itself, apart from `meta.json`."""
         # As text: every submission asks, and each of a path's parts costs as much as asking the disk.
-        at = {name: f"{self.root}/{name}" for name in (".", "input", "reference", *OUR_FOLDERS)}
-        there = {name for name, path in at.items() if os.path.lexists(path)}
-        folders = {name for name in there if os.path.isdir(at[name])}  # noqa: PTH112 - as text
+        at, there = {name: f"{self.root}/{name}" for name in _PARTS}, self.layout()
+        links = {name for name, mode in there.items() if stat.S_ISLNK(mode)}
+        folders = {name for name, mode in there.items() if stat.S_ISDIR(mode)}
+        folders |= {name for name in links if os.path.isdir(at[name])}  # noqa: PTH112 - as text
         faults = [
             SpecFault(f"{name}/", "is a link; the platform writes there and follows no links")
             for name in OUR_FOLDERS
-            if name in there and os.path.islink(at[name])  # noqa: PTH114 - as text
+            if name in links
         ]
         faults += [
             SpecFault(f"{name}/", "is not a folder")
@@ -101,13 +115,16 @@ class Workspace:
     def exposed_truth(self, shown: Path, names: Sequence[str] = TRUTH_NAMES) -> list[str]:
         """Truth files, called ``names``, the program can read in ``shown``, which it gets as `input/`."""
         there = [f"input/{name}" for name in names if os.path.lexists(f"{shown}/{name}")]
-        folder = f"{self.root}/reference"
-        listed = os.listdir(folder) if os.path.isdir(folder) else []  # noqa: PTH112 - as text
-        linked = [
-            f"reference/{name}"
-            for name in listed
-            if f"{os.path.realpath(f'{folder}/{name}')}/".startswith(f"{shown}/")
-        ]
+        reference = f"{self.root}/reference"
+        if stat.S_ISLNK(self.layout().get("reference", 0)):
+            reference = os.path.realpath(reference)
+        listed = os.scandir(reference) if os.path.isdir(reference) else nullcontext(())  # noqa: PTH112 - as text
+        with listed as entries:
+            real = {
+                entry.name: os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                for entry in entries
+            }
+        linked = [f"reference/{name}" for name, path in real.items() if f"{path}/".startswith(f"{shown}/")]
         return there + linked
 
     def attempts(self) -> list[Attempt]:
@@ -140,11 +157,22 @@ class Workspace:
         except OSError as exc:
             fault = SpecFault("meta.json", f"is not a readable regular file ({exc.strerror})")
             raise spec_error([fault]) from exc
-        with os.fdopen(descriptor, "rb") as file:
-            content = file.read(MAX_SPEC_BYTES + 1)
+        content = read_at_most(descriptor, MAX_SPEC_BYTES + 1)
         if len(content) > MAX_SPEC_BYTES:
             raise spec_error([SpecFault("meta.json", f"is larger than {MAX_SPEC_BYTES} bytes")])
         return content
+
+
+@dataclass(frozen=True)
+class Glimpse(Workspace):
+    """A workspace as it stood when it was looked at first: for checks that are all of one moment."""
+
+    def layout(self) -> Mapping[str, int]:
+        return self._layout
+
+    @cached_property
+    def _layout(self) -> Mapping[str, int]:
+        return super().layout()
 
 
 @dataclass(frozen=True)

@@ -268,3 +268,9 @@ def test_a_folder_is_real_or_none(tmp_path: Path) -> None:
     assert real_folder(tmp_path, "a/./b/") == tmp_path / "a" / "b"
     assert real_folder(tmp_path, "\udcff") is None
     assert real_folder(tmp_path, "a\0") is None
+    assert real_folder(tmp_path, "a/c") is None
+    assert real_folder(tmp_path, "x" * 300) is None
+    assert real_folder(Path("/"), f"{tmp_path}/a"[1:]) == tmp_path / "a"
+    assert real_folder(Path("/"), ".") == Path("/")
+    (tmp_path / "link").symlink_to("a")
+    assert real_folder(tmp_path, "link/b") == tmp_path / "a" / "b"

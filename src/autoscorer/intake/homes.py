@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -50,8 +52,11 @@ class Homes:
 
     def from_root(self, text: str) -> str:
         """``text`` with WORKSPACE_ROOT as it is really called, where it names that as it is configured."""
-        spelled, path = self._settings.workspace_root, PurePosixPath(text)
-        if spelled is None or not path.is_absolute() or not path.is_relative_to(spelled):
+        spelled = self._settings.workspace_root
+        if spelled is None or not text.startswith("/"):
+            return text
+        path = PurePosixPath(text)
+        if not path.is_relative_to(spelled):
             return text
         return str(self.root / path.relative_to(spelled))
 
@@ -163,11 +168,23 @@ def real_folder(root: Path, text: str) -> Path | None:
         return None
     try:
         text.encode()
+        if (plain := _plain_folder(root, path.parts)) is not None:
+            return plain
         found = Path(os.path.realpath(root / path, strict=True))
         str(found).encode()
         return found if found.is_relative_to(root) and found.is_dir() else None
     except (OSError, ValueError):
         return None
+
+
+def _plain_folder(root: Path, parts: Sequence[str]) -> Path | None:
+    """The folder ``parts`` below ``root``, where no step is a link: almost always, and found at less cost."""
+    at = str(root).rstrip("/")
+    for part in parts:
+        at = f"{at}/{part}"
+        if not stat.S_ISDIR(os.lstat(at).st_mode):
+            return None
+    return Path(at or "/")
 
 
 def subject_slug(subject: str) -> str:

@@ -41,7 +41,7 @@ from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError, read_error
 from autoscorer.utils.logger import log_event
 from autoscorer.validation import exposure_warnings
-from autoscorer.workspace import Workspace
+from autoscorer.workspace import Glimpse, Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +170,7 @@ class Intake:
     ) -> Submission:
         """The last checks, then the store's word."""
         limits = resolve_limits(spec, self.settings)
-        workspace = Workspace(place.path)
+        workspace = Glimpse(place.path)
         with kept_from(principal):
             self._check_bounds(workspace, spec, asked)
         self._check_workspace(workspace, spec, asked)

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+_CHUNK = 2**16
+
 
 @contextmanager
 def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
@@ -65,6 +67,17 @@ def open_regular(path: Path, *, follow_links: bool) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is a folder, a pipe or a device")
     return descriptor
+
+
+def read_at_most(descriptor: int, n_bytes: int) -> bytes:
+    """The first ``n_bytes`` that ``descriptor`` has, or all there are. Closes it. Raises OSError."""
+    found = bytearray()
+    try:
+        while len(found) < n_bytes and (chunk := os.read(descriptor, min(n_bytes - len(found), _CHUNK))):
+            found += chunk
+        return bytes(found)
+    finally:
+        os.close(descriptor)
 
 
 def open_below(root: Path, parts: Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 from sqlalchemy import Connection, Insert, bindparam, insert, select, update
@@ -46,7 +46,7 @@ def apply(connection: Connection, before: Job, change: Change, now: Instant) -> 
     its = {"its_id": before.task_id, "its_number": before.events}
     if connection.execute(_CHANGED, changed_values(before, change.job) | its).rowcount != 1:
         raise AutoscorerError("STORE_UNAVAILABLE", f"Job {before.task_id} changed meanwhile.")
-    note_event(connection, change, now)
+    note_events(connection, [change], now)
     if change.opened is not None:
         connection.execute(_OPENED, values_of(change.opened))
     if change.ended is not None:
@@ -60,9 +60,11 @@ def apply(connection: Connection, before: Job, change: Change, now: Instant) -> 
         connection.execute(_callback_insert(change.job, now))
 
 
-def note_event(connection: Connection, change: Change, now: Instant) -> None:
-    """Write down the event of a change, and the notes before it."""
-    connection.execute(_EVENT, [dict(vars(event)) for event in events_of(change, now)])
+def note_events(connection: Connection, changes: Sequence[Change], now: Instant) -> None:
+    """Write down the events of the changes, and the notes before each."""
+    made = [dict(vars(event)) for change in changes for event in events_of(change, now)]
+    if made:
+        connection.execute(_EVENT, made)
 
 
 def no_such_job(task_id: str) -> AutoscorerError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
@@ -30,13 +31,23 @@ from autoscorer.store.records import (
     Submission,
     SubmitOutcome,
 )
-from autoscorer.store.sql.applying import change_job, note_event
+from autoscorer.store.sql.applying import change_job, note_events
 from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import attempt_of, event_of, job_of, result_of, values_of
 from autoscorer.store.sql.tables import attempts, callbacks, events, is_one_of, jobs, pending, results
+from autoscorer.store.sql.together import Together
 from autoscorer.store.transitions import ACTIVE, FINAL, MAY_RUN, WAITING, JobState
 
 _TRIES = 5
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What became of a submission; neither when there was no room and now there is."""
+
+    now: Instant
+    created: Change | None
+    standing: Submission | None
 
 
 class SqlJobs:
@@ -46,23 +57,35 @@ class SqlJobs:
         self._database = database
         # Made once: with its values in it, SQLAlchemy would work 0.3 ms on the statement at each submission.
         self._insertion = database.insert(jobs).on_conflict_do_nothing().returning(jobs.c.seq)
+        self._submissions = Together(self._submit_all)
 
     def submit(self, new: NewJob) -> Submission:
         for _ in range(_TRIES):
-            with self._database.writing() as connection:
-                now = self._database.now(connection)
-                created = self._insert(connection, new, now)
-                standing = _in_its_place(connection, new) if created is None else None
-            if created is not None:
-                self._database.hearers.tell(created, now)
-                return Submission(outcome=SubmitOutcome.CREATED, job=created.job)
-            if standing is not None:
-                return standing
+            # A server has many writers at once, so each goes by itself there.
+            is_server = self._database.is_server
+            done = self._submit_all([new])[0] if is_server else self._submissions.do(new)
+            if done.created is not None:
+                self._database.hearers.tell(done.created, done.now)
+                return Submission(outcome=SubmitOutcome.CREATED, job=done.created.job)
+            if done.standing is not None:
+                return done.standing
             # What stood in the way ended between two statements: there is room now.
         raise no_place(new)
 
+    def _submit_all(self, asked: Sequence[NewJob]) -> list[_Done]:
+        """One transaction for all of them; what one is refused for is raised, and none is kept."""
+        with self._database.writing() as connection:
+            now = self._database.now(connection)
+            done = [self._submit(connection, new, now) for new in asked]
+            note_events(connection, [one.created for one in done if one.created is not None], now)
+            return done
+
+    def _submit(self, connection: Connection, new: NewJob, now: Instant) -> _Done:
+        created = self._insert(connection, new, now)
+        return _Done(now, created, None if created is not None else _in_its_place(connection, new))
+
     def _insert(self, connection: Connection, new: NewJob, now: Instant) -> Change | None:
-        """The new job with its first event; None if another job is in its way."""
+        """The new job, its first event not noted yet; None if another job is in its way."""
         job = moves.new_job(new, task_id=str(uuid4()), now=now)
         values = values_of(job)
         del values["seq"]
@@ -72,9 +95,7 @@ class SqlJobs:
             raise no_organisation(new.organisation_id) from exc
         if seq is None:
             return None
-        change = moves.submitted(job, seq=seq)
-        note_event(connection, change, now)
-        return change
+        return moves.submitted(job, seq=seq)
 
     def get(self, task_id: str) -> Job | None:
         with self._database.reading() as connection:

@@ -61,7 +61,7 @@ def make_router(tag: str, *, prefix: str = "") -> APIRouter:
 
 def bearer(request: Request) -> str:
     """The token of a request. Raises UNAUTHENTICATED."""
-    secret = bearer_secret(request.headers)
+    secret = bearer_secret(request.scope)
     if not secret:
         raise AutoscorerError("UNAUTHENTICATED", "A token is needed: Authorization: Bearer TOKEN.")
     return secret

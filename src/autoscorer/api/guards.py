@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Sequence
 from uuid import uuid4
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,14 +21,15 @@ from autoscorer.utils.logger import bound
 PROBES = frozenset({"/healthz", "/readyz"})
 REQUEST_ID = "X-Request-Id"
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_SECURITY_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+_REQUEST_ID = REQUEST_ID.lower().encode("ascii")
+_SECURITY_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
 
 
 class RequestFrame:
@@ -43,8 +43,8 @@ class RequestFrame:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if _GOOD_ID.fullmatch(given) else str(uuid4())
+        given = values_of(scope, _REQUEST_ID)
+        request_id = given[0] if given and _GOOD_ID.fullmatch(given[0]) else str(uuid4())
         begin(CurrentRequest(request_id, self._max_body_bytes))
         started = False
 
@@ -52,10 +52,7 @@ class RequestFrame:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = request_id
-                for name, value in _SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                message["headers"] = _framed(message.get("headers", ()), request_id)
             await send(message)
 
         with bound(request_id=request_id):
@@ -82,8 +79,7 @@ class HostGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in PROBES:
-            headers = Headers(scope=scope)
-            fault = self._fault(headers.getlist("host"), headers.getlist("origin"))
+            fault = self._fault(values_of(scope, b"host"), values_of(scope, b"origin"))
             if fault is not None:
                 error = AutoscorerError("BAD_REQUEST", fault, cause="host")
                 await refusal(error)(scope, receive, send)
@@ -93,10 +89,12 @@ class HostGuard:
     def _fault(self, hosts: list[str], origins: list[str]) -> str | None:
         if len(hosts) != 1 or not self._answers(host_name(hosts[0])):
             return "This service does not answer to that Host."
-        own = {f"http://{hosts[0]}".lower(), f"https://{hosts[0]}".lower()}
-        if any(origin.lower() not in own | self._origins for origin in origins):
-            return "Pages of that Origin may not call this service."
-        return None
+        if all(self._is_ours(origin.lower(), host=hosts[0].lower()) for origin in origins):
+            return None
+        return "Pages of that Origin may not call this service."
+
+    def _is_ours(self, origin: str, *, host: str) -> bool:
+        return origin in (f"http://{host}", f"https://{host}") or origin in self._origins
 
     def _answers(self, host: str) -> bool:
         return any(
@@ -115,7 +113,7 @@ class RateGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in PROBES:
             address = (scope.get("client") or ("",))[0]
-            wait_s = self._rates.wait_s(bearer_secret(Headers(scope=scope)) or address)
+            wait_s = self._rates.wait_s(bearer_secret(scope) or address)
             if wait_s > 0:
                 await _too_many(wait_s)(scope, receive, send)
                 return
@@ -132,7 +130,7 @@ class BodyGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = _announced(Headers(scope=scope))
+        announced = _announced(scope)
         request, read, too_large, started = current(), 0, False, False
 
         async def receive_bounded() -> Message:
@@ -159,9 +157,14 @@ class BodyGuard:
             await refusal(exc)(scope, receive, send)
 
 
-def bearer_secret(headers: Headers) -> str:
+def values_of(scope: Scope, name: bytes) -> list[str]:
+    """The values of the header ``name``, which is in small letters. Every request asks for several."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+def bearer_secret(scope: Scope) -> str:
     """The token that a request shows, however it is spaced; empty if it shows none."""
-    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    scheme, _, secret = next(iter(values_of(scope, b"authorization")), "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else ""
 
 
@@ -171,8 +174,16 @@ def host_name(host: str) -> str:
     return (name if name and port.isdecimal() else host).lower()
 
 
-def _announced(headers: Headers) -> int:
-    text = headers.get("content-length", "")
+def _framed(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """``headers`` with the request's id, and with those security headers that a route has not set itself."""
+    kept = [header for header in headers if header[0] != _REQUEST_ID]
+    names = {name for name, _ in kept}
+    added = [header for header in _SECURITY_HEADERS if header[0] not in names]
+    return [*kept, (_REQUEST_ID, request_id.encode("ascii")), *added]
+
+
+def _announced(scope: Scope) -> int:
+    text = next(iter(values_of(scope, b"content-length")), "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any
 
 from fastapi import Body
@@ -18,6 +19,7 @@ from autoscorer.api.endings import ending
 from autoscorer.api.lookups import job_for
 from autoscorer.api.results import whole_view
 from autoscorer.api.service import Service
+from autoscorer.api.submissions import in_turn
 from autoscorer.api.waiting import wait_for_end
 from autoscorer.intake.standing import check_is_what_was_asked
 from autoscorer.schemas.service import (
@@ -88,14 +90,16 @@ async def pipeline(
     responses=_STANDS,
     summary="Submit a job and do not wait",
 )
-def submit(
+async def submit(
     service: GivenService,
     principal: Submitter,
     asked: Annotated[SubmitRequest, Body(openapi_examples=examples.SUBMIT)],
     key: IdempotencyKey = None,
 ) -> Response:
     """202 for a new job; 200 with `submitted: false` when the workspace has one under way."""
-    submission = service.intake.submit(JobRequest(**asked.model_dump()), principal, key=key)
+    wanted = JobRequest(**asked.model_dump())
+    submit = functools.partial(service.intake.submit, wanted, principal, key=key)
+    submission = await in_turn(wanted, submit)
     task_id = submission.job.task_id
     is_standing = submission.outcome is SubmitOutcome.ALREADY_ACTIVE
     view = SubmitView(submitted=not is_standing, running=is_standing, task_id=task_id)
@@ -120,7 +124,8 @@ async def _act(
     key: str | None,
 ) -> Response:
     wanted = JobRequest(action=action, **asked.model_dump(exclude={"wait_s"}))
-    submission = await run_in_threadpool(service.intake.submit, wanted, principal, key=key)
+    submit = functools.partial(service.intake.submit, wanted, principal, key=key)
+    submission = await in_turn(wanted, submit)
     check_is_what_was_asked(submission, wanted)
     job = await wait_for_end(service, submission.job, wait_s=asked.wait_s, request=request)
     return await run_in_threadpool(ending, job, request=request, service=service, principal=principal)

@@ -16,6 +16,7 @@ from autoscorer.api.answers import Answer, answer
 from autoscorer.api.deps import GivenService, IdempotencyKey, make_router, may
 from autoscorer.api.lookups import job_for
 from autoscorer.api.results import whole_view
+from autoscorer.api.submissions import in_turn
 from autoscorer.api.views import JOBS, job_view
 from autoscorer.intake.standing import check_is_what_was_asked
 from autoscorer.schemas.job import Text
@@ -47,7 +48,7 @@ class JobFilter(BaseModel):
 
 
 @router.post("", response_model=Answer[JobView], status_code=202, responses=_STANDS, summary="Create a job")
-def create_job(
+async def create_job(
     request: Request,
     service: GivenService,
     principal: Submitter,
@@ -55,13 +56,16 @@ def create_job(
     key: IdempotencyKey = None,
 ) -> Response:
     """Of a workspace, or of a specification: then a workspace is made. 200 when it stands already."""
-    submission = service.intake.submit(asked, principal, key=key)
-    check_is_what_was_asked(submission, asked)
-    view = job_view(submission.job, request=request, service=service, principal=principal)
-    status = 200 if submission.outcome is SubmitOutcome.ALREADY_ACTIVE else 202
-    return answer(
-        view, status=status, headers={"Location": view.links["self"]}, meta={"task_id": view.task_id}
-    )
+
+    def submit() -> Response:
+        submission = service.intake.submit(asked, principal, key=key)
+        check_is_what_was_asked(submission, asked)
+        view = job_view(submission.job, request=request, service=service, principal=principal)
+        status = 200 if submission.outcome is SubmitOutcome.ALREADY_ACTIVE else 202
+        links = {"Location": view.links["self"]}
+        return answer(view, status=status, headers=links, meta={"task_id": view.task_id})
+
+    return await in_turn(asked, submit)
 
 
 @router.get("", response_model=Answer[JobPage], summary="Jobs, newest first")

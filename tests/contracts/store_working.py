@@ -11,10 +11,7 @@ from autoscorer.store import moves
 from autoscorer.store.base import Store
 from autoscorer.store.leases import lease_of, recover
 from autoscorer.store.moves import LeaseLostError
-from autoscorer.store.records import (
-    AttemptEnd,
-    Job,
-)
+from autoscorer.store.records import AttemptEnd, Job, JobQuery
 from autoscorer.store.transitions import JobState
 from tests.contracts.store_cases import ENGINE_GONE, EXIT_3, SCORE, StoreCase, at_once, new_job
 from tests.store.clocks import MovableClock
@@ -69,6 +66,19 @@ class Working(StoreCase):
         assert job is not None
         assert job.state is JobState.RUNNING
         assert store.work.claim_job(released[1].task_id, worker="other") is None  # delivered twice
+
+    def test_nothing_is_released_while_there_is_no_room_for_enough(self, store: Store, acme: str) -> None:
+        for number in range(5):
+            store.jobs.submit(new_job(acme, number))
+
+        def released(at_least: int) -> int:
+            given = store.work.release(queues=["cpu"], at_most=3, lost_after_s=60, at_least=at_least)
+            return len(given)
+
+        assert released(3) == 3
+        job = store.jobs.page(JobQuery()).jobs[-1]
+        assert store.work.claim_job(job.task_id, worker="w") is not None
+        assert [released(2), released(1), released(1)] == [0, 1, 0]
 
     def test_a_job_that_does_not_fit_its_claimer_stays_for_another(self, store: Store, acme: str) -> None:
         job = store.jobs.submit(new_job(acme)).job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autoscorer.queues.releasing import LOST_AFTER_S, BrokerLostError, Releaser, slots_of
+from autoscorer.queues.releasing import LOST_AFTER_S, BrokerLostError, Releaser, most_of, slots_of
 from autoscorer.store.leases import recover
 from autoscorer.store.memory_store import MemoryStore
 from autoscorer.store.records import Job, JobQuery, Presence
@@ -85,6 +85,27 @@ def test_the_broker_holds_as_many_unclaimed_messages_as_there_are_slots(
     store.work.claim_job(task_ids[0], worker="w1")
     releaser.tend()
     assert shelf.messages == {"cpu": task_ids[:6]}
+
+
+def test_claims_are_followed_by_a_round_when_most_messages_are_taken(
+    store: MemoryStore, acme: str, shelf: Shelf, releaser: Releaser
+) -> None:
+    present(store, "w", 4)
+    task_ids = wait_in_line(store, acme, 8)
+    sent = []
+    for task_id in ["", *task_ids[:4]]:
+        if task_id:
+            store.work.claim_job(task_id, worker="w")
+        releaser.release({"cpu": 4}, at_least=most_of)
+        sent.append(len(shelf.messages["cpu"]))
+    assert sent == [4, 4, 4, 7, 7]
+    releaser.tend()
+    assert len(shelf.messages["cpu"]) == 8  # what a lost message would leave open is filled up
+
+
+@pytest.mark.parametrize(("slots", "room"), [(1, 1), (2, 2), (3, 2), (4, 3), (100, 51)])
+def test_a_round_is_worth_its_while_when_there_is_room_for_most(slots: int, room: int) -> None:
+    assert most_of(slots) == room
 
 
 def test_whatever_comes_first_in_the_store_goes_out_first(

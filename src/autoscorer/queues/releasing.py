@@ -76,13 +76,16 @@ class Releaser:
                 return
             self._store.work.prolong(queue=queue, messages=messages, lost_after_s=LOST_AFTER_S)
 
-    def release(self, slots: Mapping[str, int]) -> None:
-        """Hand out what ``slots`` allow. Raises AutoscorerError for faults of the store."""
+    def release(self, slots: Mapping[str, int], *, at_least: Callable[[int], int] = lambda _slots: 1) -> None:
+        """Hand out what ``slots`` allow, when that is ``at_least`` so many. Raises AutoscorerError for
+        faults of the store."""
         with self._turn:
             for queue, number in slots.items():
                 if not self._is_answering(queue):
                     return
-                released = self._store.work.release(queues=[queue], at_most=number, lost_after_s=LOST_AFTER_S)
+                released = self._store.work.release(
+                    queues=[queue], at_most=number, lost_after_s=LOST_AFTER_S, at_least=at_least(number)
+                )
                 self._send(released)
 
     def _known_slots(self, queues: Collection[str]) -> Mapping[str, int]:
@@ -123,11 +126,17 @@ class Releaser:
                 rung, self._rung = self._rung, set()
             try:
                 slots = self._known_slots(rung)
-                self.release({queue: slots[queue] for queue in rung if queue in slots})
+                self.release({queue: slots[queue] for queue in rung if queue in slots}, at_least=most_of)
             except AutoscorerError as exc:
                 log_event("WARNING", "release_failed", code=exc.code, reason=exc.message)
             except BaseException as exc:  # boundary of a task: the next round may do better
                 log_event("ERROR", "release_failed", error=exc)
+
+
+def most_of(slots: int) -> int:
+    """More than half: a round at each claim costs the worker as much as the claim. Whoever claims the last
+    message has work to do while the next ones come; `Releaser.tend` fills up what is missing."""
+    return slots // 2 + 1
 
 
 def slots_of(present: Iterable[Presence]) -> Mapping[str, int]:

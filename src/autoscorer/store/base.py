@@ -119,9 +119,12 @@ class Work(Protocol):
         does not ``fit``. Raises NOT_FOUND."""
         ...
 
-    def release(self, *, queues: Sequence[str], at_most: int, lost_after_s: float) -> Sequence[Job]:
+    def release(
+        self, *, queues: Sequence[str], at_most: int, lost_after_s: float, at_least: int = 1
+    ) -> Sequence[Job]:
         """Mark the next jobs as handed to a broker, in the order of `claim`: so many that no more than
-        ``at_most`` of these queues are handed out and not claimed yet."""
+        ``at_most`` of these queues are handed out and not claimed yet; none while there is no room for
+        ``at_least``."""
         ...
 
     def prolong(self, *, queue: str, messages: int, lost_after_s: float) -> int:

@@ -26,9 +26,13 @@ class MemoryWork:
         )
         return taken[0] if taken else None
 
-    def release(self, *, queues: Sequence[str], at_most: int, lost_after_s: float) -> Sequence[Job]:
+    def release(
+        self, *, queues: Sequence[str], at_most: int, lost_after_s: float, at_least: int = 1
+    ) -> Sequence[Job]:
         with self._rooms.lock:
             free = at_most - sum(len(self._released(queue)) for queue in queues)
+            if free < at_least:
+                return []
             return self._take(
                 queues, free, lambda job, now: moves.release(job, now=now, lost_after_s=lost_after_s)
             )

@@ -12,6 +12,7 @@ import yaml
 
 from autoscorer.executor.k8s.probes import NEEDED, USEFUL
 from autoscorer.settings import checks
+from autoscorer.settings.kinds import parse_memory
 from autoscorer.utils.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -135,8 +136,22 @@ def test_production_says_how_many_of_what_the_base_has() -> None:
             target = row["spec"]["scaleTargetRef"]
             assert one(target["kind"], target["name"])["apiVersion"] == target["apiVersion"]
             assert row["spec"]["minReplicas"] >= 2
+            # Whatever number stood there would be set again by every `kubectl apply`.
+            assert "replicas" not in one(target["kind"], target["name"])["spec"]
         else:
             labels = row["spec"]["selector"]["matchLabels"]
             template = one("Deployment", row["metadata"]["name"])["spec"]["template"]
             assert labels.items() <= template["metadata"]["labels"].items()
     assert [row["kind"] for row in rows].count("PodDisruptionBudget") == 2
+
+
+@pytest.mark.parametrize(("name", "scores_at_once"), [("worker", None), ("api", 2)])
+def test_scores_meet_their_own_memory_limit_before_the_pods(name: str, scores_at_once: int | None) -> None:
+    (config,) = (row for row in yaml.safe_load_all((DEPLOY / "base" / "kustomization.yaml").read_text()))
+    given = dict(text.split("=", 1) for text in config["configMapGenerator"][0]["literals"])
+    given |= {"K8S_API": "https://cluster.example", "K8S_TOKEN": "t"}
+    settings = Config("/nowhere", environ=given).settings
+    container = one("Deployment", f"autoscorer-{name}")["spec"]["template"]["spec"]["containers"][0]
+    limit = parse_memory(container["resources"]["limits"]["memory"])
+    scores = scores_at_once or settings.worker_slots
+    assert limit >= scores * settings.scorer_memory_bytes + 400 * 2**20

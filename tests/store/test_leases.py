@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 import threading
+from typing import cast
 
 import pytest
 
+from autoscorer.store import leases
+from autoscorer.store.base import Work
 from autoscorer.store.leases import Interruption, LeaseKeeper, holding, is_over, lease_of
 from autoscorer.store.memory_store import MemoryStore
 from autoscorer.store.records import Hold, Lease
 from autoscorer.utils.errors import AutoscorerError
 from tests.contracts.store_cases import new_job
 from tests.store.clocks import MovableClock
+from tests.worker.sites import until
 
 
 class Held:
@@ -126,6 +130,35 @@ def test_holding_keeps_a_lease_in_the_background_and_ends_with_its_block() -> No
         assert keeper.stop() is None
         assert any(job.task_id in thread.name for thread in threading.enumerate())
     assert not any(job.task_id in thread.name for thread in threading.enumerate())
+
+
+class Away:
+    """Work on a store that does not answer until it ``is_back``."""
+
+    def __init__(self, work: Work) -> None:
+        self.beat = work.beat
+        self._look = work.look
+        self.is_back = False
+        self.asked = 0
+
+    def look(self, lease: Lease) -> Hold:
+        self.asked += 1
+        if not self.is_back:
+            raise AutoscorerError("STORE_UNAVAILABLE", "away")
+        return self._look(lease)
+
+
+def test_a_lease_waits_for_nothing_else_while_the_store_is_away(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pause in ("LOOK_S", "BESIDE_S", "_RETRY_S"):
+        monkeypatch.setattr(leases, pause, 0.0)
+    away, told = Away(held.store.work), threading.Event()
+    with holding(cast("Work", away), held.lease, beside=told.set):
+        until(lambda: away.asked > 20)
+        assert not told.is_set()
+        away.is_back = True
+        until(told.is_set, what="what was not told is told")
 
 
 def test_a_lease_that_was_written_down_can_be_asked_about(held: Held) -> None:

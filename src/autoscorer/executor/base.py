@@ -119,6 +119,7 @@ class Executor(ABC):
     """A backend. Subclasses act; what they decide, pure functions decide for them."""
 
     name: str
+    adopts = False  # whether a task's next attempt takes up what a killed one left running
 
     def run(
         self,

@@ -67,6 +67,7 @@ class K8sExecutor(Executor):
     """Runs each attempt as a Job in K8S_NAMESPACE; its data come by K8S_TRANSPORT."""
 
     name = "k8s"
+    adopts = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -87,8 +88,9 @@ class K8sExecutor(Executor):
                 cluster.call("GET", cluster.path("pods"), query={"limit": "1"})
             ensure_policy(cluster)
             with suppress(AutoscorerError):  # what cannot be removed at once keeps no job from running
-                # This very attempt may be taken up where a process that is dead has left it.
-                reap(cluster, process_is_alive, but=job_name(plan))
+                # This very attempt may be taken up where a process that is dead has left it; and what was
+                # under a lease, by whoever has the job next: the service's maintenance knows of those.
+                reap(cluster, _is_leased_or_alive, but=job_name(plan))
             attempt = _Attempt(cluster, name=job_name(plan), image=str(name), stop=stop)
             self._attempts[plan.attempt_dir] = attempt
             undo.pop_all()
@@ -215,6 +217,10 @@ class K8sExecutor(Executor):
             return True
         # Of a pod that is gone there is no more to read than was read.
         return attempt.log.program_ended(wait_s=60.0 if ended_by_itself else 2.0)
+
+
+def _is_leased_or_alive(owner: Owner) -> bool:
+    return bool(owner.lease) or process_is_alive(owner)
 
 
 def _refuse(attempt: _Attempt) -> None:

@@ -46,16 +46,28 @@ class Programs:
 
     def end(self, is_alive: IsAlive) -> Iterator[Reaped]:
         """End the programs whose owner is not alive, and tell of them."""
-        with suppress(OSError):
-            for path in sorted(self._folder.iterdir()):
-                supervisor, owner = _read(path)
-                if is_alive(owner) if owner else time.time() - path.stat().st_mtime < HALF_WRITTEN_S:
-                    continue
-                # Exactly that process: a pid is given out again, and counts in its own namespace only.
-                if supervisor is not None and Owner.of_process(supervisor.pid) == supervisor:
-                    os.kill(supervisor.pid, signal.SIGKILL)
+        for path in sorted(self._noted()):
+            with suppress(OSError):  # one that goes meanwhile, alone
+                if self._is_over(path, is_alive):
                     yield Reaped(kind="program", name=path.stem)
-                path.unlink(missing_ok=True)
+
+    def _noted(self) -> list[Path]:
+        try:
+            return list(self._folder.iterdir())
+        except OSError:
+            return []
+
+    def _is_over(self, path: Path, is_alive: IsAlive) -> bool:
+        """Whether there was a program to end; the note of one that nobody looks after is gone then."""
+        supervisor, owner = _read(path)
+        if is_alive(owner) if owner else time.time() - path.stat().st_mtime < HALF_WRITTEN_S:
+            return False
+        # Exactly that process: a pid is given out again, and counts in its own namespace only.
+        runs = supervisor is not None and Owner.of_process(supervisor.pid) == supervisor
+        if supervisor is not None and runs:
+            os.kill(supervisor.pid, signal.SIGKILL)
+        path.unlink(missing_ok=True)
+        return runs
 
 
 def _read(path: Path) -> tuple[Owner | None, Owner | None]:

@@ -41,9 +41,13 @@ class Leftovers:
         dead = [trace for trace in self._traces.all() if not self.is_alive(trace.owner)]
         if not dead:
             return 0
-        all_asked = self._reap()
+        executors = self._executors()
+        all_asked = self._reap(executors)
+        may_be_adopted = any(executor.adopts for executor in executors)
         for trace in dead:
-            if self._tidy(trace) and all_asked:
+            # What its next attempt may still take up is noted until the job has ended.
+            is_settled = all_asked and not (may_be_adopted and self._is_awaited(trace.owner))
+            if self._tidy(trace) and is_settled:
                 self._traces.cross_out(trace)
         return len(dead)
 
@@ -59,12 +63,28 @@ class Leftovers:
         except AutoscorerError:
             return True
 
-    def _reap(self) -> bool:
+    def _is_awaited(self, owner: Owner) -> bool:
+        """Whether its job has not ended, so that another attempt comes. In doubt it does."""
+        lease = Lease.parse(owner.lease)
+        if lease is None:
+            return False
+        try:
+            job = self._store.jobs.get(lease.task_id)
+        except AutoscorerError:
+            return True
+        return job is not None and not STATES[job.state].final
+
+    def _is_wanted(self, owner: Owner) -> bool:
+        """Whether it is alive, or its job's next attempt takes up what it left."""
+        return self.is_alive(owner) or self._is_awaited(owner)
+
+    def _reap(self, executors: Sequence[Executor]) -> bool:
         """End what still runs of them. Whether every backend could be asked."""
         all_asked = True
-        for executor in self._executors():
+        for executor in executors:
+            is_alive = self._is_wanted if executor.adopts else self.is_alive
             try:
-                for reaped in executor.reap(self.is_alive):
+                for reaped in executor.reap(is_alive):
                     log_event("WARNING", "orphan_removed", kind=reaped.kind, name=reaped.name)
             except (AutoscorerError, OSError) as exc:
                 all_asked = False

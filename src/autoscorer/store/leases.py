@@ -55,6 +55,7 @@ class LeaseKeeper:
         self._beat_due_s = started_s + HEARTBEAT_S
         self._look_due_s = started_s + LOOK_S
         self._reason: Interruption | None = None
+        self.is_heard = True  # whether the store answered when it was last asked
 
     def stop(self) -> Interruption | None:
         """Why to stop now, if there is a reason. A lease that was lost stays lost."""
@@ -75,7 +76,9 @@ class LeaseKeeper:
         except AutoscorerError as exc:
             if exc.code != "STORE_UNAVAILABLE":
                 raise
+            self.is_heard = False
             return _RETRY_S
+        self.is_heard = True
         return max(0.0, min(self._beat_due_s, self._look_due_s) - self._elapsed())
 
     def _hear(self, hold: Hold) -> None:
@@ -89,7 +92,8 @@ class LeaseKeeper:
 def holding(work: Work, lease: Lease, *, beside: Callable[[], None] = lambda: None) -> Iterator[LeaseKeeper]:
     """Keep ``lease`` in the background while the block runs; ask the keeper's `stop` in it.
 
-    ``beside``, which must not raise, is called there every `BESIDE_S`.
+    ``beside``, which must not raise, is called there every `BESIDE_S` while the store answers: the lease
+    comes first, and is not to wait for what else could be told.
     """
     keeper, ended = LeaseKeeper(work, lease), threading.Event()
 
@@ -97,7 +101,8 @@ def holding(work: Work, lease: Lease, *, beside: Callable[[], None] = lambda: No
         wait_s = LOOK_S
         while not ended.wait(min(wait_s, BESIDE_S)):
             wait_s = keeper.step()
-            beside()
+            if keeper.is_heard:
+                beside()
 
     thread = threading.Thread(target=keep, name=f"lease of {lease.task_id}", daemon=True)
     thread.start()

@@ -234,7 +234,14 @@ MISSING: Answer = (404, {}, {})
 
 def job(owner: Owner, content: str = "same", **status: Any) -> Answer:
     annotations = {ANNOTATION_OWNER: str(owner), ANNOTATION_CONTENT: content}
-    return 200, {"metadata": {"name": "n", "annotations": annotations}, "status": status}, {}
+    return (
+        200,
+        {
+            "metadata": {"name": "n", "uid": "j1", "resourceVersion": "7", "annotations": annotations},
+            "status": status,
+        },
+        {},
+    )
 
 
 def make(script: Script, *, is_alive: bool) -> bool:
@@ -319,3 +326,19 @@ def test_only_what_nobody_alive_owns_is_reaped() -> None:
         assert reap(cluster, lambda _owner: False, but="n") == ()
         assert [reaped.name for reaped in reap(cluster, lambda _owner: False)] == ["n"]
     assert [path for what, path in script.asked if what == "DELETE"] == [f"{JOBS}/n"]
+
+
+@pytest.mark.parametrize(("answer", "names"), [((409, {"reason": "Conflict"}, {}), []), (MISSING, ["n"])])
+def test_a_job_that_somebody_takes_over_meanwhile_is_left_alone(answer: Answer, names: list[str]) -> None:
+    script = Script(
+        lists=deque([pods(a_pod())]),
+        others={
+            ("GET", JOBS): deque([(200, {"items": [job(OTHER)[1]]}, {})]),
+            ("DELETE", f"{JOBS}/n"): deque([answer]),
+            ("DELETE", f"{PODS}/pod-u1"): deque([OK]),
+        },
+    )
+    with served(script) as cluster:
+        assert [reaped.name for reaped in reap(cluster, lambda _owner: False)] == names
+    removed = [path for what, path in script.asked if what == "DELETE" and path.startswith(PODS)]
+    assert removed == ([f"{PODS}/pod-u1"] if names else [])

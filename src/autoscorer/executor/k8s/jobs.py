@@ -184,5 +184,22 @@ def _reaped(cluster: Cluster, is_alive: IsAlive, *, but: str) -> Iterator[Reaped
         owner = Owner.parse((metadata.get("annotations") or {}).get(ANNOTATION_OWNER, ""))
         if owner is None or metadata["name"] == but or is_alive(owner):
             continue
-        remove_job(cluster, metadata["name"])
-        yield Reaped(kind="job", name=metadata["name"])
+        if _remove_as_seen(cluster, metadata):
+            yield Reaped(kind="job", name=metadata["name"])
+
+
+def _remove_as_seen(cluster: Cluster, metadata: Mapping[str, Any]) -> bool:
+    """Remove the Job unless it has changed since: somebody may have taken it over. Whether it was removed."""
+    seen = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+    options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+    try:
+        path = cluster.path("jobs", metadata["name"], group=BATCH)
+        cluster.call("DELETE", path, body={**options, "preconditions": seen})
+    except RefusedError as exc:
+        if exc.status == CONFLICT:
+            return False  # the next round looks again
+        if exc.status != NOT_FOUND:
+            raise
+    for pod in pods_of(cluster, metadata["name"]):
+        remove_pod(cluster, pod)
+    return True

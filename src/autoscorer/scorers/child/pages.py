@@ -15,7 +15,7 @@ _COLLAPSE = 25  # madvise(2); Linux 6.1
 
 
 def gather() -> int:
-    """Gather what this process has written; how many large pages were made. Where it cannot be, it is not."""
+    """Gather what this process has written; how many large pages were made. Raises OSError without /proc."""
     libc = ctypes.CDLL(None, use_errno=True)
     made = 0
     for start in _blocks(Path("/proc/self/maps").read_text(encoding="ascii", errors="replace")):

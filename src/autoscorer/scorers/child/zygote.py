@@ -52,7 +52,9 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # the children share these pages as long as no collection writes to them
     if hello["waiting_keepers"]:  # many forks will pay for it
-        importlib.import_module("autoscorer.scorers.child.pages").gather()
+        pages = importlib.import_module("autoscorer.scorers.child.pages")
+        with contextlib.suppress(OSError):  # then forks are as they were
+            pages.gather()
     control.send(b"ready")
     _serve(control, cradles, parent=parent, mounts=mounts)
     control.close()

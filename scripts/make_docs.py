@@ -27,7 +27,7 @@ from autoscorer.commands import _frame
 from autoscorer.confine import properties
 from autoscorer.executor.docker.isolation import isolation_report
 from autoscorer.executor.docker.types import EngineFacts
-from autoscorer.executor.k8s.verdicts import Means, Verdict, rows
+from autoscorer.executor.k8s.verdicts import TABLE, Means, Row
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.child import walls as child
 from autoscorer.settings.table import SettingRow
@@ -342,25 +342,46 @@ def _alert_cells(rule: Mapping[str, Any], defaults: Mapping[str, str], language:
     ]
 
 
-_BY_LANGUAGE = (codes, settings, scorers, isolation, docker_isolation, scorer_isolation, metrics, alerts)
+_VERDICT_HEAD = {
+    "en": ("what the cluster says", "what it comes to", "fault of"),
+    "zh": ("集群所述", "结论", "归责"),
+}
+_TRIED_AGAIN = {"en": "tried again", "zh": "会重试"}
+_ITS_CODE = {
+    "en": "its exit code; `MEMORY_LIMIT` if it was OOMKilled",
+    "zh": "其退出码；若为 OOMKilled 则为 `MEMORY_LIMIT`",
+}
 
 
-def k8s_verdicts() -> str:
+def k8s_verdicts(language: str) -> str:
     """What a pod's end comes to, in the order in which it is judged."""
-    return table(("what the cluster says", "what it comes to", "fault of"), map(_verdict_cells, rows()))
+    return table(_VERDICT_HEAD[language], (_verdict_cells(row, language) for row in TABLE))
 
 
-def _verdict_cells(row: tuple[str, Verdict]) -> Sequence[str]:
-    when, verdict = row
+def _verdict_cells(row: Row, language: str) -> Sequence[str]:
+    when, verdict = row.when_zh if language == "zh" else row.when, row.verdict
     if verdict.means is Means.ERROR:
         error = AutoscorerError(verdict.code, "", cause=verdict.cause)
         cause = f" ({verdict.cause})" if verdict.cause else ""
         return when, f"`{verdict.code}`{cause}", str(error.blame)
     if verdict.means is Means.GAP:
-        return when, "`CONTAINER_WAIT_FAILED`, tried again", "platform"
+        return when, f"`CONTAINER_WAIT_FAILED`, {_TRIED_AGAIN[language]}", "platform"
     if verdict.stop is not None:
         return when, f"`{verdict.stop.upper()}`", "participant"
-    return when, "its exit code; `MEMORY_LIMIT` if it was OOMKilled", "participant"
+    return when, _ITS_CODE[language], "participant"
+
+
+_BY_LANGUAGE = (
+    codes,
+    settings,
+    scorers,
+    isolation,
+    docker_isolation,
+    scorer_isolation,
+    metrics,
+    alerts,
+    k8s_verdicts,
+)
 
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
@@ -371,7 +392,6 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "endpoints": endpoints,
     "exit-codes": exit_codes,
     "statuses": statuses,
-    "k8s-verdicts": k8s_verdicts,
     "tree": tree,
     "layers": layers,
 }

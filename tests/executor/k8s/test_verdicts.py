@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from autoscorer.executor.base import StopReason
-from autoscorer.executor.k8s.verdicts import Means, PodFacts, judge, read_pod, refused_for_good, unstarted
+from autoscorer.executor.k8s.pod_facts import PodFacts, read_pod
+from autoscorer.executor.k8s.verdicts import Means, judge, refused_for_good, unstarted
 from autoscorer.executor.k8s.waiting import to_error
 
 RUNNING: dict[str, Any] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}

@@ -8,14 +8,14 @@ it cannot delete its pod, set a condition or write what the cluster says of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from autoscorer.executor.base import StopReason
 from autoscorer.executor.k8s import scripts
-from autoscorer.executor.k8s.naming import HELPER, MAIN
+from autoscorer.executor.k8s.naming import MAIN
+from autoscorer.executor.k8s.pod_facts import PodFacts
 
 
 class Means(StrEnum):
@@ -25,69 +25,6 @@ class Means(StrEnum):
     STOPPED = "stopped"
     GAP = "gap"
     ERROR = "error"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PodFacts:
-    """What one look at a pod says, without judging it. Times are the cluster's, in whole seconds."""
-
-    phase: str = ""
-    reason: str = ""
-    message: str = ""
-    deleted: bool = False
-    gone: bool = False
-    disruption: str = ""
-    scheduled: bool = False
-    unschedulable: str = ""
-    main: Mapping[str, Any] = field(default_factory=dict)
-    helper: Mapping[str, Any] = field(default_factory=dict)
-    staged: bool = True
-    """The data were complete before the program could start."""
-
-    @property
-    def waiting(self) -> tuple[str, str]:
-        """Why a container of it does not start, and what is said of that; of the helper first."""
-        for state in (self.helper, self.main):
-            waiting = state.get("waiting") or {}
-            if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-                return str(waiting["reason"]), str(waiting.get("message", ""))
-        return "", ""
-
-    @property
-    def ended(self) -> Mapping[str, Any] | None:
-        """How the program ended, if the cluster has told."""
-        found: Mapping[str, Any] | None = self.main.get("terminated")
-        return found
-
-    @property
-    def began(self) -> bool:
-        """Whether the program was ever there."""
-        return self.running or self.ended is not None
-
-    @property
-    def running(self) -> bool:
-        return "running" in self.main
-
-
-def read_pod(pod: Mapping[str, Any], *, staged: bool = True) -> PodFacts:
-    """The facts of a pod as the API gives it."""
-    status, metadata = pod.get("status") or {}, pod.get("metadata") or {}
-    states = {row.get("name"): row.get("state") or {} for row in status.get("containerStatuses") or ()}
-    conditions = {row.get("type"): row for row in status.get("conditions") or ()}
-    disruption, scheduled = conditions.get("DisruptionTarget") or {}, conditions.get("PodScheduled") or {}
-    refused = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
-    return PodFacts(
-        phase=str(status.get("phase", "")),
-        reason=str(status.get("reason", "")),
-        message=str(status.get("message", "")),
-        deleted="deletionTimestamp" in metadata,
-        disruption=str(disruption.get("reason", "")) if disruption.get("status") == "True" else "",
-        scheduled=scheduled.get("status") == "True",
-        unschedulable=str(scheduled.get("message", "")) if refused else "",
-        main=states.get(MAIN, {}),
-        helper=states.get(HELPER, {}),
-        staged=staged,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +44,10 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row: ``when`` is what is seen, ``matches`` says whether it is."""
+    """One row: ``when`` is what is seen, in two languages; ``matches`` says whether it is."""
 
     when: str
+    when_zh: str
     matches: Callable[[PodFacts], bool]
     verdict: Verdict
 
@@ -260,26 +198,31 @@ BACK_OFF_S = 45.0
 TABLE: tuple[Row, ...] = (
     Row(
         when="evicted: its own volumes, log or output beyond its limit",
+        when_zh="被驱逐：自身的卷、日志或输出超出上限",
         matches=_own_storage,
         verdict=_stopped(StopReason.OUTPUT_LIMIT),
     ),
     Row(
         when="evicted: the node short of memory, the pod beyond its request",
+        when_zh="被驱逐：节点内存不足，且该 Pod 超出其请求量",
         matches=_own_memory,
         verdict=_stopped(StopReason.MEMORY_LIMIT),
     ),
     Row(
         when="evicted: the node short of process ids or inodes, which nobody counts for a pod",
+        when_zh="被驱逐：节点的进程号或 inode 不足（无法按 Pod 计量）",
         matches=lambda facts: _evicted(facts) and bool(_PIDS_OR_INODES.search(facts.message)),
         verdict=_error("RESOURCE_UNAVAILABLE"),
     ),
     Row(
         when="evicted for any other reason",
+        when_zh="因其他原因被驱逐",
         matches=_evicted,
         verdict=_GAP,
     ),
     Row(
         when="past the deadline of its pod, the program running",
+        when_zh="超过 Pod 的期限，程序正在运行",
         matches=lambda facts: (
             facts.reason == "DeadlineExceeded" and bool(facts.main.keys() & {"running", "terminated"})
         ),
@@ -287,11 +230,13 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         when="past the deadline of its pod, the program never started",
+        when_zh="超过 Pod 的期限，程序从未启动",
         matches=lambda facts: facts.reason == "DeadlineExceeded",
         verdict=_error("RESOURCE_UNAVAILABLE"),
     ),
     Row(
         when="a disruption the cluster names: preempted, drained, tainted, a lost or shut-down node",
+        when_zh="集群指明的中断：被抢占、排空、污点、节点丢失或关机",
         matches=lambda facts: (
             bool(facts.disruption) or facts.reason in _NODE_REASONS or facts.phase == "Unknown"
         ),
@@ -299,31 +244,37 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         when="deleted, and not by us: by hand, or drained by an older cluster",
+        when_zh="被删除，且非本系统所为：人工删除，或被旧版集群排空",
         matches=lambda facts: facts.deleted or facts.gone,
         verdict=Verdict(means=Means.GAP, text="the pod was deleted by somebody else"),
     ),
     Row(
         when="the helper found too much output",
+        when_zh="辅助容器发现输出过多",
         matches=_helper_code(scripts.OVER_BYTES, scripts.OVER_ENTRIES, scripts.OVER_DEPTH),
         verdict=_stopped(StopReason.OUTPUT_LIMIT),
     ),
     Row(
         when="the program could not start because its data were not there",
+        when_zh="程序因数据未到位而无法启动",
         matches=lambda facts: _start_failed(facts) and not facts.staged,
         verdict=Verdict(means=Means.GAP, text="the data had not been brought in"),
     ),
     Row(
         when="the program could not start because its folders are not on the volume the node mounts",
+        when_zh="程序因其目录不在节点挂载的卷上而无法启动",
         matches=lambda facts: _start_failed(facts) and "read-only file system" in _start_message(facts),
         verdict=_error("RESOURCE_UNAVAILABLE"),
     ),
     Row(
         when="the program ended, whatever its code, also by a start that failed",
+        when_zh="程序已结束，无论退出码为何，包括启动失败",
         matches=lambda facts: facts.ended is not None,
         verdict=_EXITED,
     ),
     Row(
         when="the helper ended while the program ran",
+        when_zh="程序运行期间辅助容器结束",
         matches=_helper_ended,
         verdict=_error(
             "OUTPUT_INVALID", text="The output could not be watched: the program left no room for it."
@@ -331,66 +282,79 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         when="the helper ended before the program began",
+        when_zh="程序开始之前辅助容器结束",
         matches=lambda facts: "terminated" in facts.helper,
         verdict=Verdict(means=Means.GAP, text="the helper container ended"),
     ),
     Row(
         when="the helper's image cannot be had",
+        when_zh="无法取得辅助容器的镜像",
         matches=_helper_image,
         verdict=_error("RESOURCE_UNAVAILABLE", after_s=BACK_OFF_S),
     ),
     Row(
         when="InvalidImageName",
+        when_zh="InvalidImageName：镜像名无效",
         matches=_waits_for("InvalidImageName"),
         verdict=_error("IMAGE_INVALID"),
     ),
     Row(
         when="ErrImageNeverPull: not on the node, and not to be pulled",
+        when_zh="ErrImageNeverPull：节点上没有该镜像，且不允许拉取",
         matches=_waits_for("ErrImageNeverPull"),
         verdict=_error("IMAGE_NOT_PRESENT"),
     ),
     Row(
         when="pulling failed: an image for another platform, or none at all",
+        when_zh="拉取失败：镜像属于其他平台，或根本不是镜像",
         matches=_pull(_WRONG_IMAGE),
         verdict=_error("IMAGE_INVALID"),
     ),
     Row(
         when="pulling failed: the registry unwell, out of reach or busy, the node's disk full",
+        when_zh="拉取失败：镜像仓库异常、不可达或繁忙，或节点磁盘已满",
         matches=_pull(_UNWELL),
         verdict=_error("IMAGE_PULL_FAILED", "network", after_s=BACK_OFF_S),
     ),
     Row(
         when="pulling failed: no such image, or no access to it",
+        when_zh="拉取失败：镜像不存在或无权访问",
         matches=_pull(_NO_SUCH_IMAGE),
         verdict=_error("IMAGE_PULL_FAILED", "denied"),
     ),
     Row(
         when="pulling failed and nobody says why",
+        when_zh="拉取失败且没有说明原因",
         matches=_waits_for(*_PULLING),
         verdict=_error("IMAGE_PULL_FAILED", "network", after_s=BACK_OFF_S),
     ),
     Row(
         when="CreateContainerConfigError: what the pod refers to is not there",
+        when_zh="CreateContainerConfigError：Pod 引用的对象不存在",
         matches=_waits_for("CreateContainerConfigError"),
         verdict=_error("CONTAINER_CREATE_FAILED", after_s=BACK_OFF_S),
     ),
     Row(
         when="the runtime cannot make the container, by a fault that may pass",
+        when_zh="运行时无法创建容器，属可能自行恢复的故障",
         matches=lambda facts: facts.waiting[0] in _CREATE and bool(_PASSES.search(facts.waiting[1])),
         verdict=_error("CONTAINER_CREATE_FAILED", after_s=BACK_OFF_S),
     ),
     Row(
         when="the runtime cannot make the container from this image (the helper's it could)",
+        when_zh="运行时无法用此镜像创建容器（辅助容器可以）",
         matches=lambda facts: facts.waiting[0] in ("CreateContainerError", "RunContainerError"),
         verdict=_error("IMAGE_INVALID", after_s=5.0),
     ),
     Row(
         when="the program's hook or start is tried again and again",
+        when_zh="程序的钩子或启动被反复重试",
         matches=_waits_for("PostStartHookError", "CrashLoopBackOff"),
         verdict=_error("CONTAINER_CREATE_FAILED"),
     ),
     Row(
         when="the pod is over and nothing is said of the program",
+        when_zh="Pod 已结束，而集群对程序没有任何说明",
         matches=lambda facts: facts.phase in ("Failed", "Succeeded"),
         verdict=_GAP,
     ),
@@ -419,8 +383,3 @@ _NEVER_BY_ITSELF = re.compile(
 def refused_for_good(message: str) -> bool:
     """Whether a cluster that makes no pod for a Job, for this reason, will never make one."""
     return bool(_NEVER_BY_ITSELF.search(message)) and "exceeded quota" not in message
-
-
-def rows() -> Iterator[tuple[str, Verdict]]:
-    """The table, for the documents."""
-    return ((row.when, row.verdict) for row in TABLE)

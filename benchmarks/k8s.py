@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import secrets
 import shutil
@@ -25,7 +26,8 @@ from autoscorer.utils.config import Config, Settings
 from benchmarks.harness import Comparison, Row, Run
 
 IMAGE = "autoscorer-test/busybox:1"
-PAIRS = 15
+PAIRS = 30
+LOOKS_EVERY_S = 1.0  # a kubelet looks for containers that have ended
 MIB = 2**20
 
 
@@ -98,6 +100,8 @@ def _bare(cluster: Cluster) -> None:
 
 
 def _timed(work: Callable[[], None]) -> Run:
+    """From a moment of its own: what begins as another ends would always meet the kubelet's look alike."""
+    time.sleep(random.uniform(0, LOOKS_EVERY_S))
     began = time.perf_counter()
     work()
     seconds = time.perf_counter() - began

@@ -17,8 +17,7 @@ import pytest
 from tests.executor.attempts import eventually
 from tests.executor.k8s.pods import needs_this_machine_as_node
 
-# One service for all of them, so all in one process.
-pytestmark = [pytest.mark.k8s, pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.k8s, pytest.mark.docker, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parent.parent.parent
 CLUSTER = ROOT / "scripts" / "k8s-cluster"
 OVERLAY = ROOT / "deploy" / "kubernetes" / "overlays" / "test"
@@ -80,7 +79,7 @@ class Service:
         return self.task(task_id)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def service() -> Iterator[Service]:
     """What an operator does, step by step; undone in the end."""
     needs_this_machine_as_node()
@@ -123,7 +122,7 @@ def jobs() -> list[str]:
     return [str(row["metadata"]["annotations"]["autoscorer.io/job-id"]) for row in rows]
 
 
-def test_a_job_submitted_over_the_api_runs_as_a_kubernetes_job(service: Service) -> None:
+def a_job_submitted_over_the_api_runs_as_a_kubernetes_job(service: Service) -> None:
     task_id = service.submitted(service.add("by-the-api", seconds=3))
     assert eventually(lambda: jobs() == ["by-the-api"])
     ended = service.ended(task_id)
@@ -134,7 +133,7 @@ def test_a_job_submitted_over_the_api_runs_as_a_kubernetes_job(service: Service)
     assert eventually(lambda: jobs() == [])
 
 
-def test_a_worker_that_dies_with_its_pod_has_its_job_taken_up_by_the_next(service: Service) -> None:
+def a_worker_that_dies_with_its_pod_has_its_job_taken_up_by_the_next(service: Service) -> None:
     task_id = service.submitted(service.add("outlives-its-worker", seconds=50))
     assert eventually(lambda: jobs() == ["outlives-its-worker"])
     assert eventually(lambda: service.task(task_id)["state"] == "running")
@@ -155,7 +154,7 @@ def test_a_worker_that_dies_with_its_pod_has_its_job_taken_up_by_the_next(servic
     assert eventually(lambda: jobs() == [])
 
 
-def test_doctor_in_the_workers_pod_finds_all_it_needs(service: Service) -> None:
+def doctor_in_the_workers_pod_finds_all_it_needs() -> None:
     command = [CLUSTER, "kubectl", "-n", "autoscorer", "exec", "deployment/autoscorer-worker", "--"]
     done = subprocess.run(
         [*map(str, command), "autoscorer", "doctor", "--backend", "k8s", "--json"],
@@ -170,24 +169,30 @@ def test_doctor_in_the_workers_pod_finds_all_it_needs(service: Service) -> None:
     assert any("reached another pod" in row["detail"] for row in data["probes"]), data["probes"]
 
 
-@pytest.mark.parametrize(
-    ("account", "verb", "what", "namespace", "may"),
-    [
-        ("autoscorer-worker", "create", "jobs.batch", "autoscorer-jobs", "yes"),
-        ("autoscorer-api", "delete", "jobs.batch", "autoscorer-jobs", "yes"),
-        ("autoscorer-api", "create", "jobs.batch", "autoscorer-jobs", "no"),
-        ("autoscorer-api", "create", "pods", "autoscorer-jobs", "no"),
-        ("autoscorer-worker", "get", "secrets", "autoscorer-jobs", "no"),
-        ("autoscorer-worker", "get", "secrets", "autoscorer", "no"),
-        ("autoscorer-worker", "create", "pods", "autoscorer", "no"),
-        ("autoscorer-worker", "list", "nodes", "autoscorer-jobs", "no"),
-    ],
-)
-def test_an_account_may_what_it_needs_and_nothing_else(
-    service: Service, account: str, verb: str, what: str, namespace: str, may: str
-) -> None:
-    asked = (verb, what, "-n", namespace, "--as", f"system:serviceaccount:autoscorer:{account}")
-    done = subprocess.run(
-        [str(CLUSTER), "kubectl", "auth", "can-i", *asked], capture_output=True, text=True, check=False
-    )
-    assert done.stdout.strip() == may, done.stderr
+ACCESS = [
+    ("autoscorer-worker", "create", "jobs.batch", "autoscorer-jobs", "yes"),
+    ("autoscorer-api", "delete", "jobs.batch", "autoscorer-jobs", "yes"),
+    ("autoscorer-api", "create", "jobs.batch", "autoscorer-jobs", "no"),
+    ("autoscorer-api", "create", "pods", "autoscorer-jobs", "no"),
+    ("autoscorer-worker", "get", "secrets", "autoscorer-jobs", "no"),
+    ("autoscorer-worker", "get", "secrets", "autoscorer", "no"),
+    ("autoscorer-worker", "create", "pods", "autoscorer", "no"),
+    ("autoscorer-worker", "list", "nodes", "autoscorer-jobs", "no"),
+]
+
+
+def an_account_may_what_it_needs_and_nothing_else() -> None:
+    for account, verb, what, namespace, may in ACCESS:
+        asked = (verb, what, "-n", namespace, "--as", f"system:serviceaccount:autoscorer:{account}")
+        done = subprocess.run(
+            [str(CLUSTER), "kubectl", "auth", "can-i", *asked], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == may, (asked, done.stderr)
+
+
+def test_the_whole_service_runs_jobs_in_a_cluster(service: Service) -> None:
+    """One test, because there is one service: its parts would meet in several processes."""
+    a_job_submitted_over_the_api_runs_as_a_kubernetes_job(service)
+    doctor_in_the_workers_pod_finds_all_it_needs()
+    an_account_may_what_it_needs_and_nothing_else()
+    a_worker_that_dies_with_its_pod_has_its_job_taken_up_by_the_next(service)

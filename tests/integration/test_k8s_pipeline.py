@@ -79,11 +79,15 @@ def test_auto_is_kubernetes_where_it_is_enabled(tmp_path: Path, monkeypatch: pyt
     assert called.answer["data"]["result"]["versioning"]["backend"] == "k8s"
 
 
-def small_job(folder: Path, *, seconds: float = 0.0) -> Path:
+STREAMED = 2**16  # more than goes with a Job itself
+
+
+def small_job(folder: Path, *, seconds: float = 0.0, more_bytes: int = 0) -> Path:
     (folder / "input").mkdir(parents=True)
     (folder / "reference").mkdir()
     (folder / "reference" / "gt.csv").write_text("id,label\n1,cat\n2,dog\n")
     (folder / "input" / "data.csv").write_text("id\n1\n2\n")
+    (folder / "input" / "more").write_bytes(bytes(more_bytes))
     program = (
         f"import time; time.sleep({seconds}); "
         "open('output/pred.csv', 'w').write('id,label\\n1,cat\\n2,dog\\n')"
@@ -101,7 +105,7 @@ def small_job(folder: Path, *, seconds: float = 0.0) -> Path:
 
 
 def test_twenty_jobs_at_once_end_right(tmp_path: Path) -> None:
-    workspaces = [small_job(tmp_path / str(number)) for number in range(20)]
+    workspaces = [small_job(tmp_path / str(n), more_bytes=n % 2 * STREAMED) for n in range(20)]
     with ThreadPoolExecutor(20) as pool:
         codes = list(pool.map(lambda workspace: controller(workspace).wait(), workspaces))
     results = [json.loads((path / "output" / "result.json").read_text()) for path in workspaces]
@@ -127,9 +131,13 @@ def controller(workspace: Path) -> subprocess.Popen[bytes]:
 STEPS = ["nothing yet", "job_created", "execution_started", "execution_completed", "scoring_started"]
 
 
-@pytest.mark.parametrize("step", [*STEPS, *(f"after {n / 4:.2f} s" for n in range(15))])
+MOMENTS = [*STEPS, *(f"after {n / 4:.2f} s" for n in range(15))]
+
+
+@pytest.mark.parametrize("step", MOMENTS)
 def test_a_controller_killed_on_the_way_leaves_one_result_and_nothing_else(tmp_path: Path, step: str) -> None:
-    workspace = small_job(tmp_path / "ws", seconds=1.0)
+    streamed = MOMENTS.index(step) % 2 * STREAMED  # every other brings its data in by a connection
+    workspace = small_job(tmp_path / "ws", seconds=1.0, more_bytes=streamed)
     first = controller(workspace)
     if step.startswith("after"):
         time.sleep(float(step.split()[1]))  # a moment nobody chose is what is tried

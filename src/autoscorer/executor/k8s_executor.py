@@ -107,7 +107,11 @@ class K8sExecutor(Executor):
         """Make the Job and wait until its program has started, or will not."""
         attempt, settings = self._attempts[plan.attempt_dir], self._settings
         claimed = attempt.bound.claimed if attempt.bound else None
-        body = job_manifest(plan, settings, name=attempt.name, image=attempt.image, claimed=claimed)
+        package = Package(plan.input_dir, plan.spec_path)
+        enclosed = None if claimed else package.enclosed()
+        body = job_manifest(
+            plan, settings, name=attempt.name, image=attempt.image, claimed=claimed, enclosed=enclosed
+        )
         attempt.is_created = True
         with cluster_errors("creating the Job"):
             adopted = create_or_adopt(
@@ -127,8 +131,8 @@ class K8sExecutor(Executor):
             start_timeout_s=settings.k8s_start_timeout_s,
             time_limit_s=plan.limits.time_limit_s,
             is_staged=attempt.bound is not None,
+            is_enclosed=enclosed is not None,
         )
-        package = Package(plan.input_dir, plan.spec_path)
         attempt.end = attempt.vigil.until_started(
             attempt.stop, bring_in=lambda pod: bring_in(attempt.cluster, pod, package, stop=attempt.stop)
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from autoscorer.executor.base import StopReason
+from autoscorer.executor.k8s import manifest
 from autoscorer.executor.k8s.client import connect
 from autoscorer.executor.k8s.jobs import pods_of, remove_pod
 from autoscorer.executor.k8s.naming import job_name
@@ -33,6 +36,24 @@ def test_a_program_reads_its_input_and_its_output_is_harvested(tmp_path: Path) -
     assert ran.code is None
     assert (ran.output / "a" / "pred.csv").read_text() == "id\n1\n"
     assert ran.log == b"id\n1\n{}"
+
+
+def test_data_too_large_for_the_job_itself_are_streamed(tmp_path: Path) -> None:
+    plan = pod_plan(tmp_path, "sha256sum < input/large > output/hash")
+    content = os.urandom(3 * MIB)
+    (plan.input_dir / "large").write_bytes(content)
+    ran = run_pod(plan)
+    assert ran.code is None
+    assert (ran.output / "hash").read_text().split()[0] == hashlib.sha256(content).hexdigest()
+
+
+def test_data_that_the_helper_cannot_unpack_are_never_the_participants_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "unpack_script", lambda _size: "echo no base64 here; exit 1")
+    ran = run_pod(pod_plan(tmp_path, "true"))
+    assert ran.error is not None
+    assert (ran.code, ran.error.blame) == ("CONTAINER_WAIT_FAILED", "platform")
 
 
 def test_a_command_reaches_the_program_letter_by_letter(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,7 @@ from autoscorer.executor.base import AttemptPlan
 from autoscorer.executor.k8s.manifest import Claimed, job_manifest
 from autoscorer.executor.k8s.naming import content_digest, job_name
 from autoscorer.executor.k8s.network_policy import deny_all
+from autoscorer.executor.k8s.packing import Package
 from autoscorer.utils.config import Config, Settings
 from tests.executor.attempts import make_plan
 
@@ -55,6 +59,23 @@ def test_every_option_stands_where_it_belongs(tmp_path: Path) -> None:
     )
     asked = replace(plan(tmp_path, gpus=2, cpu_cores=1.5, shm_bytes=8 * 2**20), network="scoring-net")
     compare("k8s_all_options.json", job_manifest(asked, given, name="n", image="python:3"))
+
+
+def test_a_little_data_goes_with_the_job_itself(tmp_path: Path) -> None:
+    asked = plan(tmp_path)
+    enclosed = Package(asked.input_dir, asked.spec_path).enclosed()
+    assert enclosed is not None
+    body = job_manifest(asked, settings(tmp_path), name="n", image="python:3", enclosed=enclosed)
+    helper, main = _containers(body)
+    assert helper["name"] == "helper"
+    (given,) = helper["env"]
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(given["value"]))) as tar:
+        assert tar.getnames() == ["input", "input/data.csv", "meta.json"]
+    # Nothing of it but the way in is another than that of data that are streamed.
+    plain = job_manifest(asked, settings(tmp_path), name="n", image="python:3")
+    assert main == list(_containers(plain))[1]
+    (asked.input_dir / "large.csv").write_bytes(bytes(48 * 2**10))
+    assert Package(asked.input_dir, asked.spec_path).enclosed() is None
 
 
 def test_a_claim_is_mounted_below_folders_of_ours(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Everything is said, also what is a default today: a cluster's or a namespace's m
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from autoscorer.executor.k8s.naming import (
     MAIN,
     labels,
 )
-from autoscorer.executor.k8s.scripts import VOLUMES_AT, await_script, watch_script
+from autoscorer.executor.k8s.scripts import DATA, VOLUMES_AT, await_script, unpack_script, watch_script
 from autoscorer.utils.config import Settings
 
 WORKSPACE = "/workspace"
@@ -46,15 +47,25 @@ class Claimed:
 
 
 def job_manifest(
-    plan: AttemptPlan, settings: Settings, *, name: str, image: str, claimed: Claimed | None = None
+    plan: AttemptPlan,
+    settings: Settings,
+    *,
+    name: str,
+    image: str,
+    claimed: Claimed | None = None,
+    enclosed: bytes | None = None,
 ) -> dict[str, Any]:
-    """The Job of one attempt: one pod, one try. ``claimed``: its data are on a volume, else streamed.
+    """The Job of one attempt: one pod, one try. ``claimed``: its data are on a volume; ``enclosed``: they
+    are these; else they are streamed.
 
     It names no owner yet: that is not part of what runs.
     """
     given = labels(name, network=plan.network)
     deadline = settings.k8s_start_timeout_s + int(plan.limits.time_limit_s) + COLLECT_S
     metadata = {"labels": given, "annotations": {ANNOTATION_JOB: plan.job_id}}
+    containers = [_main(plan, settings, image=image, claimed=claimed)]
+    if claimed is None:
+        containers.insert(0, _helper(plan.limits, settings, enclosed))
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -67,17 +78,20 @@ def job_manifest(
             "ttlSecondsAfterFinished": KEEP_S,
             "template": {
                 "metadata": metadata,
-                "spec": _pod(plan, settings, image=image, claimed=claimed, deadline=deadline),
+                "spec": _pod(plan, settings, containers, claimed=claimed, deadline=deadline),
             },
         },
     }
 
 
 def _pod(
-    plan: AttemptPlan, settings: Settings, *, image: str, claimed: Claimed | None, deadline: int
+    plan: AttemptPlan,
+    settings: Settings,
+    containers: list[dict[str, Any]],
+    *,
+    claimed: Claimed | None,
+    deadline: int,
 ) -> dict[str, Any]:
-    main = _main(plan, settings, image=image, claimed=claimed)
-    containers = [main] if claimed else [_helper(plan.limits, settings), main]
     return {
         "restartPolicy": "Never",
         "activeDeadlineSeconds": deadline,
@@ -165,16 +179,20 @@ def _claimed_mounts(claimed: Claimed) -> list[dict[str, Any]]:
     ]
 
 
-def _helper(limits: Limits, settings: Settings) -> dict[str, Any]:
+def _helper(limits: Limits, settings: Settings, enclosed: bytes | None) -> dict[str, Any]:
     """Ours. It starts first, and the program only when the data are there; it measures what is written."""
+    if enclosed is None:
+        ready, given = await_script(settings.k8s_start_timeout_s), {}
+    else:
+        ready = unpack_script(len(enclosed))
+        given = {"env": [{"name": DATA, "value": base64.b64encode(enclosed).decode("ascii")}]}
     return {
         "name": HELPER,
         "image": settings.k8s_helper_image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", watch_script(limits)],
-        "lifecycle": {
-            "postStart": {"exec": {"command": ["sh", "-c", await_script(settings.k8s_start_timeout_s)]}}
-        },
+        **given,
+        "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", ready]}}},
         "workingDir": "/",
         "securityContext": _confined(),
         "resources": {

@@ -13,6 +13,7 @@ from autoscorer.executor.k8s.scripts import LAST_MEMBER
 from autoscorer.schemas.job import SpecFault, spec_error
 
 CHUNK_BYTES = 2**18
+ENCLOSED_BYTES = 48 * 2**10  # in base64 half of what one variable may hold
 _BLOCK = tarfile.BLOCKSIZE
 _END = bytes(2 * _BLOCK)
 
@@ -35,6 +36,10 @@ class Package:
         """Raises CONFIG_VALIDATION_ERROR for a file that we may not read."""
         self._members = [*_members(input_dir), _file(LAST_MEMBER, spec_path)]
         self.length = sum(member.length for member in self._members) + len(_END)
+
+    def enclosed(self) -> bytes | None:
+        """All of it, if it is so little that it can go with the Job itself: a connection less to wait for."""
+        return b"".join(self.chunks()) if self.length <= ENCLOSED_BYTES else None
 
     def chunks(self) -> Iterator[bytes]:
         """The tar. A file that shrinks meanwhile is filled up, one that grows is cut: the length holds."""

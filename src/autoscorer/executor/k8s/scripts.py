@@ -12,6 +12,7 @@ from autoscorer.harvest import HarvestPolicy
 
 VOLUMES_AT = "/autoscorer"
 LAST_MEMBER = "meta.json"
+DATA = "AUTOSCORER_DATA"
 SOCKET, OVER_BYTES, OVER_ENTRIES, OVER_DEPTH = 45, 44, 43, 42
 _WORKSPACE = f"{VOLUMES_AT}/workspace"
 _OUTPUT = f"{VOLUMES_AT}/output"
@@ -43,6 +44,11 @@ def receive_script(size_bytes: int, nonce: str) -> str:
         f"[ -f {coming}/{LAST_MEMBER} ]; mv {coming}/input {coming}/{LAST_MEMBER} .; rmdir {coming}; "
         "mkdir output"
     )
+
+
+def unpack_script(size_bytes: int) -> str:
+    """The same with what stands in the variable `DATA`, in base64."""
+    return f'printf %s "${DATA}" | base64 -d | {{ {receive_script(size_bytes, "data")}; }}'
 
 
 def watch_script(limits: Limits) -> str:

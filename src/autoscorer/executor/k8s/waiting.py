@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,9 +66,12 @@ class Vigil:
         start_timeout_s: float,
         time_limit_s: float,
         is_staged: bool,
+        is_enclosed: bool = False,
         silence_s: float = SILENCE_S,
     ) -> None:
-        """``is_staged``: its data are where the pod finds them, or may be: nobody has to bring them in."""
+        """``is_staged``: its data are where the pod finds them, or may be; ``is_enclosed``: they are in the
+        Job, and its helper unpacks them. Of both nobody has to bring them in.
+        """
         self._cluster = cluster
         self._watch = watch
         self._name = name
@@ -77,6 +80,7 @@ class Vigil:
         self._silence_s = silence_s
         self._uid: str | None = None
         self._staged = is_staged
+        self._enclosed = is_enclosed
         self._doubts_since: dict[Verdict, float] = {}
         self._asked_why_at = time.monotonic()
         self._removed: set[str] = set()
@@ -109,7 +113,7 @@ class Vigil:
                 self._note_start(facts)
                 return None
             # While its hook waits for the data, a kubelet says nothing of the helper: it is tried.
-            if facts is not None and facts.scheduled and not self._staged and now >= self._next_try_at:
+            if facts is not None and facts.scheduled and self._is_awaited and now >= self._next_try_at:
                 self._next_try_at = now + min(1.0, (now - (self.times.scheduled_at or now)) / 8)
                 stopped = self._stage(facts, bring_in)
                 if stopped is not None:
@@ -188,7 +192,14 @@ class Vigil:
         if mine is None:
             return None
         self._last = mine
-        return read_pod(mine, staged=self._staged)
+        facts = read_pod(mine, staged=self._staged)
+        # A helper that could not unpack them does not live; the program is tried all the same.
+        return replace(facts, staged=True) if self._enclosed and "running" in facts.helper else facts
+
+    @property
+    def _is_awaited(self) -> bool:
+        """Whether the pod waits for its data until we bring them."""
+        return not self._staged and not self._enclosed
 
     def _remove_further(self, pod: Mapping[str, Any]) -> None:
         try:

@@ -90,6 +90,7 @@ def test_both_languages_have_the_same_code_and_tables(name: str) -> None:
     ] == [len(re.findall(rf"^{'#' * depth} ", _prose(english), re.MULTILINE)) for depth in (1, 2, 3, 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
 @every_document
 def test_every_jq_line_is_a_program_that_jq_takes(name: str) -> None:

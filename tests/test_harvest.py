@@ -116,6 +116,7 @@ def test_a_folder_without_permissions_is_refused(out: Path) -> None:
     (out / "closed").chmod(0o700)
 
 
+@pytest.mark.slow
 def test_a_tree_too_deep_is_refused_quickly_and_removed_whole(out: Path) -> None:
     here = os.open(out, os.O_RDONLY)
     for _ in range(3_000):

@@ -20,6 +20,8 @@ from tests.chaos.work import Kind, Task
 from tests.worker.counts import Counts
 from tests.worker.sites import Site, make_site
 
+pytestmark = pytest.mark.slow  # a service each
+
 BAD = ("lost", "doubled", "intruders", "wrong_blame")
 
 

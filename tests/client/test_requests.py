@@ -25,6 +25,8 @@ from tests.client.stub import (
     silent,
 )
 
+pytestmark = pytest.mark.slow  # a server each
+
 ONE = "GET /api/v1/jobs/t1"
 MANY = "POST /api/v1/jobs"
 RETRY = "POST /api/v1/jobs/t1/retry"

@@ -16,6 +16,8 @@ from sklearn import metrics
 from autoscorer.schemas.job import JobSpec
 from tests.examples.conftest import EXAMPLES, NAMES, RunProgram
 
+pytestmark = pytest.mark.slow  # programs that are run
+
 
 def column(path: Path, name: str = "label") -> dict[str, str]:
     with path.open(newline="", encoding="utf-8") as file:

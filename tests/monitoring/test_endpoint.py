@@ -20,6 +20,8 @@ from autoscorer.utils.errors import AutoscorerError
 from tests.test_telemetry import Counted
 from tests.worker.sites import ended, make_site, until
 
+pytestmark = pytest.mark.slow  # servers and requests
+
 TOKEN = "a-token-of-the-test"
 
 

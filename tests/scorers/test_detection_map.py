@@ -124,6 +124,7 @@ def test_a_truth_in_which_no_box_counts_is_the_organisers_fault(
     assert caught.value.blame is Blame.ORGANISER
 
 
+@pytest.mark.slow
 def test_over_a_thousand_categories_go_to_the_artifact_alone(make_task: MakeTask) -> None:
     truth = [BOX | {"category_id": number} for number in range(1001)]
     workspace = make_task(truth, [entry | {"score": 0.5} for entry in truth])

@@ -196,6 +196,7 @@ BAD_FILES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("content", "expected"), BAD_FILES, ids=[expected for _, expected in BAD_FILES])
 def test_a_file_that_cannot_be_used_is_one_fault_and_using_it_is_an_error(
     tmp_path: Path, content: bytes, expected: str
@@ -352,6 +353,7 @@ YAML_VALUES = st.recursive(
 KEYS = st.sampled_from([row.key for row in setting_rows()])
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(
     values=st.dictionaries(KEYS | PRINTABLE | st.integers(), YAML_VALUES, max_size=6),

@@ -154,6 +154,7 @@ def test_a_secret_is_masked_before_a_long_text_is_cut(tmp_path: Path) -> None:
     assert "0123" not in message
 
 
+@pytest.mark.slow
 def test_long_texts_deep_values_and_long_lines_are_bounded(tmp_path: Path) -> None:
     deep: list[Any] = []
     for _ in range(100_000):
@@ -463,6 +464,7 @@ def test_a_jobs_own_log_names_the_attempt_but_neither_worker_nor_request(tmp_pat
     assert not {"request_id", "worker"} & data.keys()
 
 
+@pytest.mark.slow
 def test_a_line_that_is_too_long_still_says_whose_it_was() -> None:
     data = {"task_id": "t1", "attempt": 2, "job_id": "j", "much": [["x" * 4000] * 999] * 2}
     line = json.loads(encode_line("big", data, level="INFO", secrets=()))

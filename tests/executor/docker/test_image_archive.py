@@ -475,6 +475,7 @@ def test_every_tar_is_read_as_tarfile_reads_it(members: list[tuple[str, bytes]],
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_a_mutated_tar_never_gives_a_traceback(data: st.DataObject) -> None:

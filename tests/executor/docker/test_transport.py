@@ -29,6 +29,7 @@ def sockets_lost_by(ask: Callable[[], Any]) -> int:
     return sum("unclosed <socket" in str(warning.message) for warning in caught)
 
 
+@pytest.mark.slow
 def test_a_call_of_an_engine_that_is_gone_loses_no_socket(tmp_path: Path) -> None:
     with http_engine(tmp_path / "d.sock", lambda *_: (200, VERSION)):
         engine = connect(settings_of(tmp_path / "d.sock"))
@@ -37,6 +38,7 @@ def test_a_call_of_an_engine_that_is_gone_loses_no_socket(tmp_path: Path) -> Non
         assert sockets_lost_by(engine.api.info) == 0
 
 
+@pytest.mark.slow
 def test_control_docker_py_alone_loses_one(tmp_path: Path) -> None:
     client = docker.APIClient(base_url=f"unix://{tmp_path}/none.sock", version="1.41")
     assert sockets_lost_by(client.info) == 1

@@ -22,6 +22,8 @@ from autoscorer.utils.errors import AutoscorerError
 from tests.executor.attempts import eventually
 from tests.executor.k8s.scripted import Answer, Script, a_pod, pods, served
 
+pytestmark = pytest.mark.slow  # a server each
+
 PODS = "/api/v1/namespaces/jobs/pods"
 JOBS = "/apis/batch/v1/namespaces/jobs/jobs"
 OK: Answer = (200, {}, {})

@@ -13,15 +13,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autoscorer.executor.base import AttemptPlan, Limits
+from autoscorer.executor.base import Limits
 from autoscorer.executor.docker.client import connect
 from autoscorer.executor.docker_executor import DockerExecutor
 from autoscorer.utils.config import Config, Settings
+from benchmarks.attempts import IMAGE, attempt_of_true
 from benchmarks.harness import CACHE, Comparison, Row, Run, compare
 
-IMAGE = "autoscorer-test/busybox:1"
 PAIRS = 15
 WORKSPACE = CACHE / "docker_overhead"
+LIMITS = Limits(
+    cpu_cores=2,
+    memory_bytes=2**28,
+    gpus=0,
+    shm_bytes=2**20,
+    time_limit_s=30,
+    output_bytes=2**30,
+)
 
 
 def rows() -> Iterator[Row]:
@@ -75,7 +83,9 @@ def in_process(settings: Settings) -> Comparison:
 
 def _run(executor: DockerExecutor) -> None:
     folder = Path(tempfile.mkdtemp(dir=WORKSPACE / ".attempts"))
-    outcome = executor.run(_plan(folder), stop=lambda: None, on_event=lambda *_: None)
+    outcome = executor.run(
+        attempt_of_true(WORKSPACE, folder, LIMITS), stop=lambda: None, on_event=lambda *_: None
+    )
     assert outcome.exit_code == 0, outcome
     shutil.rmtree(folder)
 
@@ -93,29 +103,6 @@ def _timed(work: Callable[[], None]) -> Run:
     work()
     seconds = time.perf_counter() - began
     return Run(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-
-
-def _plan(folder: Path) -> AttemptPlan:
-    limits = Limits(
-        cpu_cores=2,
-        memory_bytes=2**28,
-        gpus=0,
-        shm_bytes=2**20,
-        time_limit_s=30,
-        output_bytes=2**30,
-    )
-    return AttemptPlan(
-        job_id="bench",
-        attempt_id="1",
-        image=IMAGE,
-        command=("true",),
-        env={},
-        limits=limits,
-        input_dir=WORKSPACE / "input",
-        spec_path=WORKSPACE / "meta.json",
-        attempt_dir=folder,
-        logs_dir=WORKSPACE / "logs",
-    )
 
 
 def _has_image(settings: Settings) -> bool:

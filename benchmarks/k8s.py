@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from autoscorer.executor.base import AttemptPlan, Limits
+from autoscorer.executor.base import Limits
 from autoscorer.executor.k8s.client import Cluster, connect
 from autoscorer.executor.k8s.jobs import BATCH, remove_job
 from autoscorer.executor.k8s.naming import LABEL_ATTEMPT
@@ -23,12 +23,20 @@ from autoscorer.executor.k8s_executor import K8sExecutor
 from autoscorer.harvest import HarvestPolicy
 from autoscorer.utils.artifacts import remove_tree
 from autoscorer.utils.config import Config, Settings
+from benchmarks.attempts import IMAGE, attempt_of_true
 from benchmarks.harness import Comparison, Row, Run
 
-IMAGE = "autoscorer-test/busybox:1"
 PAIRS = 30
 LOOKS_EVERY_S = 1.0  # a kubelet looks for containers that have ended
 MIB = 2**20
+LIMITS = Limits(
+    cpu_cores=0.1,
+    memory_bytes=64 * MIB,
+    gpus=0,
+    shm_bytes=MIB,
+    time_limit_s=30,
+    output_bytes=MIB,
+)
 
 
 def rows() -> Iterator[Row]:
@@ -66,7 +74,7 @@ def _compared(cluster: Cluster, settings: Settings, root: Path) -> Comparison:
 
 def _ours(settings: Settings, root: Path) -> None:
     executor, folder = K8sExecutor(settings), Path(tempfile.mkdtemp(dir=root))
-    plan = _plan(root, folder)
+    plan = attempt_of_true(root, folder, LIMITS)
 
     def collect(*_: object) -> None:
         executor.take_output(plan, folder / "taken", HarvestPolicy(max_bytes=MIB))
@@ -106,29 +114,6 @@ def _timed(work: Callable[[], None]) -> Run:
     work()
     seconds = time.perf_counter() - began
     return Run(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-
-
-def _plan(root: Path, folder: Path) -> AttemptPlan:
-    limits = Limits(
-        cpu_cores=0.1,
-        memory_bytes=64 * MIB,
-        gpus=0,
-        shm_bytes=MIB,
-        time_limit_s=30,
-        output_bytes=MIB,
-    )
-    return AttemptPlan(
-        job_id="bench",
-        attempt_id="1",
-        image=IMAGE,
-        command=("true",),
-        env={},
-        limits=limits,
-        input_dir=root / "input",
-        spec_path=root / "meta.json",
-        attempt_dir=folder,
-        logs_dir=root / "logs",
-    )
 
 
 def _make_workspace(root: Path) -> None:

@@ -15,21 +15,15 @@ from autoscorer.store.memory_store import MemoryStore
 from autoscorer.store.records import Hold, Lease
 from autoscorer.utils.errors import AutoscorerError
 from tests.contracts.store_cases import new_job
-from tests.store.clocks import MovableClock
+from tests.store.claimed import Claimed
 from tests.worker.sites import until
 
 
-class Held:
-    """A job in a memory store, its holder's keeper, and one clock for both."""
+class Held(Claimed):
+    """Its holder's keeper as well, on the same clock."""
 
     def __init__(self) -> None:
-        self.clock = MovableClock()
-        self.store = MemoryStore(clock=self.clock)
-        acme = self.store.access.add_organisation("acme").organisation_id
-        self.store.jobs.submit(new_job(acme))
-        job = self.store.work.claim(queues=["cpu"], worker="w")
-        assert job is not None
-        self.lease = lease_of(job)
+        super().__init__()
         self.keeper = LeaseKeeper(self.store.work, self.lease, elapsed=lambda: self.clock.elapsed_s)
 
     def pass_time(self, seconds: float, *, stepping: bool = True) -> None:

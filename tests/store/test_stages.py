@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from autoscorer.store.leases import lease_of
-from autoscorer.store.memory_store import MemoryStore
 from autoscorer.store.records import Job, JsonObject, Lease
 from autoscorer.store.stages import Stages
 from autoscorer.utils.errors import AutoscorerError
-from tests.contracts.store_cases import new_job
-from tests.store.clocks import MovableClock
+from tests.store.claimed import Claimed
 
 
-class UnderWay:
+class UnderWay(Claimed):
     """A claimed job and its stages, on one clock."""
 
     def __init__(self) -> None:
-        self.clock = MovableClock()
-        self.store = MemoryStore(clock=self.clock)
-        acme = self.store.access.add_organisation("acme").organisation_id
-        self.store.jobs.submit(new_job(acme))
-        job = self.store.work.claim(queues=["cpu"], worker="w")
-        assert job is not None
-        self.lease = lease_of(job)
+        super().__init__()
         self.stages = Stages(self.store.work, self.lease, elapsed=lambda: self.clock.elapsed_s)
 
     @property

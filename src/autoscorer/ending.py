@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from autoscorer import records
 from autoscorer.claims import FencedError
+from autoscorer.executor.base import LEFT_RUNNING
 from autoscorer.records import JobFacts
 from autoscorer.schemas.result import Result
 from autoscorer.store.base import Work
@@ -65,6 +66,8 @@ class Ending:
         if error is None:
             return self._work.succeed(self._lease, result=result.to_json(), notes=notes)
         told = error.to_dict(logs_path="logs/")
+        if error.details.get(LEFT_RUNNING):
+            return self._work.hand_over(self._lease, error=told, notes=notes)
         if goes_again(error, is_stopping=self._is_stopping()):
             delay_s = _DELAYS_S.get(error.code, _DELAY_S * self._lease.attempt)
             return self._work.give_back(self._lease, error=told, delay_s=delay_s, notes=notes)

@@ -12,7 +12,7 @@ from pathlib import Path
 from autoscorer import pipeline, records
 from autoscorer.claims import FencedError
 from autoscorer.ending import Ending
-from autoscorer.executor.base import Executor, StopReason
+from autoscorer.executor.base import LEFT_RUNNING, Executor, StopReason
 from autoscorer.executor.ownership import Owner
 from autoscorer.job import JobContext
 from autoscorer.locking import Holder
@@ -103,8 +103,10 @@ class Worker:
         self._traces.write(trace)
         try:
             _act(context, job, workspace)
-        except AutoscorerError:  # told, written down, cleaned up; after anything else something may be left
-            self._traces.cross_out(trace)
+        except AutoscorerError as exc:
+            # Told, written down, cleaned up; after anything else, or a hand-over, something may be left.
+            if not exc.details.get(LEFT_RUNNING):
+                self._traces.cross_out(trace)
             raise
         self._traces.cross_out(trace)
 

@@ -59,6 +59,27 @@ class Ending(StoreCase):
         assert job.error["code"] == "ATTEMPTS_EXHAUSTED"
         assert [a.end for a in store.jobs.attempts(job.task_id)] == [AttemptEnd.GIVEN_BACK] * 3
 
+    def test_an_attempt_handed_over_is_not_counted(self, store: Store, acme: str) -> None:
+        """Four times; control: given back, the third is the last."""
+        store.jobs.submit(new_job(acme))
+        for attempt in (1, 2, 3, 4):
+            lease = lease_of(self.claimed(store))
+            assert lease.attempt == attempt
+            job = store.work.hand_over(lease, error=ENGINE_GONE)
+            assert (job.state, job.worker, job.attempts_allowed) == (JobState.QUEUED, None, 3 + attempt)
+            with pytest.raises(LeaseLostError):
+                store.work.hand_over(lease, error=ENGINE_GONE)
+        for _ in range(3):
+            job = store.work.give_back(lease_of(self.claimed(store)), error=ENGINE_GONE)
+        assert job.state is JobState.FAILED
+        assert [a.end for a in store.jobs.attempts(job.task_id)] == [AttemptEnd.GIVEN_BACK] * 7
+
+    def test_a_cancel_that_came_before_a_hand_over_wins(self, store: Store, acme: str) -> None:
+        store.jobs.submit(new_job(acme))
+        lease = lease_of(self.claimed(store))
+        store.jobs.cancel(lease.task_id, by="ada")
+        assert store.work.hand_over(lease, error=ENGINE_GONE).state is JobState.CANCELLED
+
     def test_events_tell_a_jobs_story_without_gaps(self, store: Store, acme: str) -> None:
         task_id = store.jobs.submit(new_job(acme)).job.task_id
         lease = lease_of(self.claimed(store))

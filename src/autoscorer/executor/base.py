@@ -24,6 +24,8 @@ class StopReason(StrEnum):
     LEASE_LOST = "lease_lost"
 
 
+LEFT_RUNNING = "left_running"
+"""In an outcome's details, and in its error's: the program runs on, for the task's next attempt."""
 StopSignal = Callable[[], StopReason | None]
 OnEvent = Callable[[str, Mapping[str, Any]], None]
 IsAlive = Callable[[Owner], bool]
@@ -119,7 +121,7 @@ class Executor(ABC):
     """A backend. Subclasses act; what they decide, pure functions decide for them."""
 
     name: str
-    adopts = False  # whether a task's next attempt takes up what a killed one left running
+    adopts = False  # whether a task's next attempt takes up what one left running that was killed or stopped
 
     def run(
         self,
@@ -129,7 +131,10 @@ class Executor(ABC):
         on_event: OnEvent,
         collect: Collect = _leave_output,
     ) -> RunOutcome:
-        """Run one attempt to its end and leave nothing of it running.
+        """Run one attempt to its end and leave nothing of it running, but what another takes up.
+
+        A backend that ``adopts`` leaves the program to the task's next attempt when the worker stops or has
+        lost its lease, and says so (`LEFT_RUNNING`).
 
         ``stop`` is asked several times a second; a reason ends the program. ``collect`` gets the folder
         the program wrote into and how it ended, when nothing of it runs any more and before clean-up:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autoscorer.executor.base import Limits, RunOutcome, StopReason
+from autoscorer.executor.base import LEFT_RUNNING, Limits, RunOutcome, StopReason
 from autoscorer.utils.errors import AutoscorerError
 
 _SHELL_CODES = {126: "the command cannot be executed", 127: "command not found"}
@@ -82,7 +82,11 @@ def _cancelled(outcome: RunOutcome, limits: Limits) -> AutoscorerError:
 
 def _worker_stopped(outcome: RunOutcome, limits: Limits) -> AutoscorerError:
     message = "The worker was told to stop before the program had ended."
-    return AutoscorerError("WORKER_STOPPED", message, _facts(outcome))
+    facts = _facts(outcome)
+    if outcome.details.get(LEFT_RUNNING):
+        message += " It runs on, and the next worker takes it up."
+        facts[LEFT_RUNNING] = True
+    return AutoscorerError("WORKER_STOPPED", message, facts)
 
 
 _STOPS: Mapping[StopReason, Callable[[RunOutcome, Limits], AutoscorerError]] = {

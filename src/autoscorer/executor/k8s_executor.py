@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoscorer.executor.base import (
+    LEFT_RUNNING,
     AttemptPlan,
     Executor,
     IsAlive,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # a job needs no probes
     from autoscorer.confine.probes import Diagnosis
 
 STOP_WITHIN_S = 30.0
+LEFT_TO_THE_NEXT = (StopReason.WORKER_STOPPED, StopReason.LEASE_LOST)
 ARCHIVES = ("image.tar", "image.tar.gz")
 
 
@@ -56,6 +58,7 @@ class _Attempt:
         self.bound: binding.Bound | None = None
         self.is_created = False
         self.is_running = False
+        self.is_left = False
         self.end: PodEnd | None = None
         self.pull_seconds: float | None = None
         self.log: PodLog | None = None
@@ -158,13 +161,17 @@ class K8sExecutor(Executor):
             attempt.log = PodLog(attempt.cluster, attempt.vigil.pod_name, path, plan.limits.log_bytes)
             attempt.end = attempt.vigil.until_ended([stop, too_much])
         end, facts = attempt.end, _facts(attempt)
-        complete = self._finish(attempt, end)
+        attempt.is_left = _may_be_left(plan, attempt, end)
+        if attempt.is_left:
+            facts[LEFT_RUNNING] = True
+        complete = attempt.is_left or self._finish(attempt, end)
         _refuse(attempt)
         if attempt.bound and not breach:
             breach.update(attempt.bound.breach(at_end=True) or {})
         return ended_outcome(
             end,
             duration_s=duration_s(end.facts, attempt.vigil.times),
+            time_limit_s=plan.limits.time_limit_s,
             stderr_tail=attempt.log.stderr_tail if attempt.log else "",
             log_bytes_dropped=attempt.log.close() if attempt.log else 0,
             log_is_complete=complete,
@@ -190,7 +197,7 @@ class K8sExecutor(Executor):
         if attempt is None:
             return
         try:
-            if attempt.is_created:
+            if attempt.is_created and not attempt.is_left:
                 # What stays now, the next run's sweep removes, or the Job's own deadline.
                 with suppress(RefusedError, UnreachableError):
                     remove_job(
@@ -221,6 +228,11 @@ class K8sExecutor(Executor):
             return True
         # Of a pod that is gone there is no more to read than was read.
         return attempt.log.program_ended(wait_s=60.0 if ended_by_itself else 2.0)
+
+
+def _may_be_left(plan: AttemptPlan, attempt: _Attempt, end: PodEnd) -> bool:
+    """Whether the task's next attempt can take the Job up. Not where its data lie in this one's folder."""
+    return end.stopped in LEFT_TO_THE_NEXT and bool(plan.lease) and attempt.bound is None
 
 
 def _is_leased_or_alive(owner: Owner) -> bool:

@@ -165,6 +165,10 @@ class Work(Protocol):
         """End the attempt by the platform's fault: queued again, or failed with ATTEMPTS_EXHAUSTED."""
         ...
 
+    def hand_over(self, lease: Lease, *, error: JsonObject, notes: Sequence[Note] = ()) -> Job:
+        """End the attempt, its program running on for the next one to take up: queued again, not counted."""
+        ...
+
     def overdue(self, *, limit: int = 100) -> Sequence[str]:
         """Jobs whose lease or release has run out, longest first."""
         ...

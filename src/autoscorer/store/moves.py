@@ -118,6 +118,15 @@ def give_back(job: Job, lease: Lease, *, error: JsonObject, delay_s: float, now:
     return _again(job, Ending(end=AttemptEnd.GIVEN_BACK, error=error), delay_s=delay_s, now=now)
 
 
+def hand_over(job: Job, lease: Lease, *, error: JsonObject, now: Instant) -> Change:
+    """The holder stops and its program runs on, for the next attempt to take up: that one is not counted."""
+    check_lease(job, lease)
+    if job.state is JobState.CANCELLING:
+        return _cancelled(job, now=now)
+    longer = dataclasses.replace(job, attempts_allowed=job.attempts_allowed + 1)
+    return _again(longer, Ending(end=AttemptEnd.GIVEN_BACK, error=error), delay_s=0.0, now=now)
+
+
 def lapse(job: Job, *, now: Instant) -> Change | None:
     """The reconciler's decision about a job whose time has passed; None while there is nothing to do."""
     if job.until is None or not job.until.passed(now):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,20 @@ def settings(root: Path, **changes: Any) -> Settings:
     """Settings that look at nothing outside ``root`` but the cluster."""
     made = Config(root / "no.yaml", environ=variables()).settings
     return replace(made, data_dir=root / "data", **changes)
+
+
+@contextmanager
+def namespace_of_its_own() -> Iterator[str]:
+    """For what asks of every Job in a namespace whose it is: a service's maintenance."""
+    name = f"autoscorer-test-{uuid.uuid4().hex[:12]}"
+    with connect(Config(Path("/nowhere"), environ=variables()).settings) as cluster:
+        cluster.call("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
+        try:
+            accounts = f"/api/v1/namespaces/{name}/serviceaccounts"
+            assert eventually(lambda: cluster.call("GET", accounts)["items"])
+            yield name
+        finally:
+            cluster.call("DELETE", f"/api/v1/namespaces/{name}")
 
 
 def pod_plan(

@@ -344,3 +344,28 @@ def test_a_job_that_somebody_takes_over_meanwhile_is_left_alone(answer: Answer, 
         assert [reaped.name for reaped in reap(cluster, lambda _owner: False)] == names
     removed = [path for what, path in script.asked if what == "DELETE" and path.startswith(PODS)]
     assert removed == ([f"{PODS}/pod-u1"] if names else [])
+
+
+def test_a_watch_that_is_closed_while_it_is_being_opened_holds_nobody_up() -> None:
+    """Control: of one that was not asked to close the thread goes on."""
+    script = Script(lists=deque([pods(a_pod(version=5, **RUNNING))]), watches=deque([([], "hang")]))
+    with served(script) as cluster:
+        opening, go_on = threading.Event(), threading.Event()
+        stream = cluster.stream
+
+        def slowly(*args: Any, **kwargs: Any) -> Any:
+            opening.set()
+            go_on.wait(30)
+            return stream(*args, **kwargs)
+
+        cluster.stream = slowly  # type: ignore[method-assign]
+        watch = PodWatch(cluster, "n")
+        assert opening.wait(30)
+        closing = threading.Thread(target=watch.close)
+        closing.start()
+        assert eventually(watch._closing.is_set)
+        assert watch._thread.is_alive()
+        go_on.set()
+        closing.join(10)
+        assert not closing.is_alive()
+        script.over.set()

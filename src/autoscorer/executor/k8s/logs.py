@@ -103,7 +103,7 @@ class PodLog:
         with self._cluster.stream(self._url, query=query, silence_s=SILENCE_S) as response:
             self._response = response
             try:
-                while True:
+                while not self._closing.is_set():  # while it was being opened: nobody will hang it up
                     with transport_errors():
                         chunk = response.read1(CHUNK_BYTES)
                     if not chunk or self._closing.is_set():

@@ -10,9 +10,10 @@ from autoscorer.confine.logs import readable_tail
 from autoscorer.executor.base import Isolation, RunOutcome, StopReason
 from autoscorer.executor.k8s.naming import MAIN
 from autoscorer.executor.k8s.verdicts import Means
-from autoscorer.executor.k8s.waiting import PodEnd
+from autoscorer.executor.k8s.waiting import LATENESS_S, PodEnd
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
+LATE_S = LATENESS_S + 1.0  # the kubelet's times are whole seconds
 _START_CODES = (
     (re.compile(r"not found|no such file", re.IGNORECASE), NOT_FOUND),
     (re.compile(r"permission denied|exec format error|is a directory", re.IGNORECASE), NOT_EXECUTABLE),
@@ -42,6 +43,7 @@ def ended_outcome(
     end: PodEnd,
     *,
     duration_s: float,
+    time_limit_s: float,
     stderr_tail: str,
     log_bytes_dropped: int,
     log_is_complete: bool,
@@ -49,7 +51,10 @@ def ended_outcome(
     isolation: Isolation,
     facts: Mapping[str, Any],
 ) -> RunOutcome:
-    """``breach`` is what was written beyond the limit, if we saw it ourselves."""
+    """``breach`` is what was written beyond the limit, if we saw it ourselves.
+
+    A program that ended by itself beyond its time limit did so while nobody was there to stop it.
+    """
     details, verdict = dict(facts), end.verdict
     stopped = end.stopped or (verdict.stop if verdict and verdict.means is Means.STOPPED else None)
     ended = end.facts.ended or {}
@@ -63,6 +68,8 @@ def ended_outcome(
             exit_code, stderr_tail = _start_failure(str(ended.get("message", "")), exit_code)
     if breach and stopped is None and exit_code is not None:
         stopped = StopReason.OUTPUT_LIMIT
+    if stopped is None and exit_code is not None and duration_s > time_limit_s + LATE_S:
+        stopped = StopReason.TIME_LIMIT
     if verdict and verdict.means is Means.STOPPED:
         details["cluster"] = verdict.text
     if breach:

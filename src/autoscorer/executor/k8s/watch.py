@@ -106,6 +106,8 @@ class PodWatch:
         with self._cluster.stream(self._path, query=query, silence_s=SILENCE_S) as response:
             self._response = response
             try:
+                if self._closing.is_set():  # while it was being opened: nobody will hang it up
+                    return
                 for line in _lines(response):
                     if self._closing.is_set():
                         return

@@ -162,6 +162,9 @@ class SqlWork:
             lease, lambda job, now: moves.give_back(job, lease, error=error, delay_s=delay_s, now=now), notes
         )
 
+    def hand_over(self, lease: Lease, *, error: JsonObject, notes: Sequence[Note] = ()) -> Job:
+        return self._change(lease, lambda job, now: moves.hand_over(job, lease, error=error, now=now), notes)
+
     def _change(
         self, lease: Lease, decide: Callable[[Job, Instant], Change | None], notes: Sequence[Note]
     ) -> Job:

@@ -68,10 +68,15 @@ def test_auto_is_docker_where_an_engine_answers_and_never_less_isolation() -> No
     assert caught.value.code == "RESOURCE_UNAVAILABLE"
 
 
-def test_jobs_go_to_the_node_with_the_most_gpus() -> None:
-    nodes = (Node(name="a", host="tcp://a:1"), Node(name="b", host="tcp://b:1", gpus=4))
-    assert scheduler.on_a_node(replace(SETTINGS, nodes=nodes)).docker_host == "tcp://b:1"
-    assert scheduler.on_a_node(SETTINGS).docker_host == SETTINGS.docker_host
+def test_each_node_has_its_own_address_and_certificate() -> None:
+    nodes = (Node(name="a", host="unix:///a.sock"), Node(name="b", host="tcp://b:1"))
+    settings = replace(SETTINGS, nodes=nodes, docker_tls_verify=True)
+    found = [
+        (each.docker_host, each.docker_tls_verify, each.nodes) for each in scheduler.on_each_engine(settings)
+    ]
+    # A Unix socket has no certificate; the others are asked for theirs.
+    assert found == [("unix:///a.sock", False, ()), ("tcp://b:1", True, ())]
+    assert scheduler.on_each_engine(SETTINGS) == [SETTINGS]
 
 
 def test_what_was_tried_with_back_off_already_is_not_tried_anew_by_the_job() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from autoscorer import records, staging
 from autoscorer.executor.base import AttemptPlan, Limits, RunOutcome, StopReason
 from autoscorer.executor.failures import verdict
+from autoscorer.executor.nodes.placed import AWAITED, CHOSEN
 from autoscorer.harvest import Harvest
 from autoscorer.job import JobContext, JobUnderWay, under_way
 from autoscorer.records import JobFacts
@@ -200,6 +201,10 @@ def _record_run(job: JobUnderWay, outcome: RunOutcome) -> None:
 
 def _logged(job: JobUnderWay) -> Callable[[str, Mapping[str, Any]], None]:
     def on_event(name: str, info: Mapping[str, Any]) -> None:
+        if name == AWAITED:
+            job.context.on_stage("wait_for_node")
+        elif name == CHOSEN:
+            job.context.on_stage("execute")
         if name == "execution_started":
             job.logger.execution_start(str(info.get("backend", "unknown")), dict(info))
         else:

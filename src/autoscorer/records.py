@@ -33,7 +33,7 @@ MAX_LOG_OWNER_BYTES = 4096
 MAX_RUN_INFO_BYTES = 2**20
 MAX_RESULT_BYTES = 2**26
 # What a later `score` says of the run whose output it scores; all else it finds out itself.
-ADOPTED = ("backend", "isolation", "image_digest")
+ADOPTED = ("backend", "node", "isolation", "image_digest")
 
 
 class RunInfo(BaseModel):
@@ -71,8 +71,10 @@ class JobFacts:
             "backend": isolation.pop("backend"),
             "isolation": canonical_json(isolation),
         }
-        if (pulled := outcome.details.get("pull_seconds")) is not None:
-            self.timing["pull_seconds"] = pulled
+        waits = ("scheduling_seconds", "pull_seconds")
+        self.timing |= {key: outcome.details[key] for key in waits if outcome.details.get(key) is not None}
+        if node := outcome.details.get("node"):
+            self.provenance["node"] = str(node)
         digest = outcome.details.get("image_digest")
         self.provenance["image_digest"] = digest or "none"
 

@@ -21,8 +21,11 @@ if TYPE_CHECKING:  # to score one file against another, none of these is needed
 
     from autoscorer.confine.probes import Diagnosis
     from autoscorer.executor.base import Executor, StopSignal
+    from autoscorer.executor.nodes.pool import NodePool
+    from autoscorer.executor.nodes.ranking import Health, Load
     from autoscorer.job import JobContext
     from autoscorer.scheduler import Isolation
+    from autoscorer.utils.config import Node
 
 _SUFFIX = "_executor"
 
@@ -33,17 +36,62 @@ def backend_names() -> list[str]:
     return sorted(name.removesuffix(_SUFFIX) for name in modules if name.endswith(_SUFFIX))
 
 
-def make_executor(backend: str, settings: Settings, isolation: Isolation = "hardened") -> Executor:
+def make_executor(
+    backend: str, settings: Settings, isolation: Isolation = "hardened", *, nodes: NodePool | None = None
+) -> Executor:
     """The executor called ``backend``, or the one ``auto`` stands for; its library is imported only now.
 
-    Raises AutoscorerError RESOURCE_UNAVAILABLE: no engine answers, or the backend's extra is missing.
+    ``nodes`` is what this process knows of NODES so far. Raises AutoscorerError RESOURCE_UNAVAILABLE: no
+    engine answers, or the backend's extra is missing.
     """
-    from autoscorer.scheduler import choose_backend, on_a_node
+    from autoscorer.scheduler import choose_backend
 
-    placed = on_a_node(settings)
-    name = choose_backend(backend, lambda: engine_answers(placed), kubernetes_enabled=settings.k8s_enabled)
-    made: Executor = _backend_module(name).make_executor(placed, isolation)
+    name = choose_backend(backend, lambda: engine_answers(settings), kubernetes_enabled=settings.k8s_enabled)
+    module = _backend_module(name)
+    pool = (nodes or node_pool(settings)) if name == "docker" else None
+    if pool is not None:
+        return _on_nodes(pool, settings, isolation)
+    made: Executor = module.make_executor(settings, isolation)
     return made
+
+
+def node_pool(
+    settings: Settings, *, load: Load | None = None, health: Health | None = None
+) -> NodePool | None:
+    """What a process knows of the engines in NODES, to be kept from job to job; None without NODES.
+
+    ``load`` and ``health`` are the caller's own ways to tell how busy and how well a node is; else its
+    engine is asked. Raises RESOURCE_UNAVAILABLE when the extra `docker` is missing.
+    """
+    if not settings.nodes:
+        return None
+    from autoscorer.executor.nodes.pool import NodePool
+    from autoscorer.scheduler import settings_on
+
+    _backend_module("docker")
+    from autoscorer.executor.docker.presence import engine_health, engine_load
+
+    def on(node: Node) -> Settings:
+        return settings_on(node, settings)
+
+    return NodePool(
+        settings.nodes,
+        load=load or engine_load(on),
+        health=health or engine_health(on),
+        selector=settings.node_selector,
+    )
+
+
+def _on_nodes(pool: NodePool, settings: Settings, isolation: Isolation) -> Executor:
+    from autoscorer.executor.nodes.placed import PlacedExecutor
+    from autoscorer.scheduler import settings_on
+
+    def make(node: Node) -> Executor:
+        placed = settings_on(node, settings)
+        made: Executor = _backend_module("docker").make_executor(placed, isolation, declared_gpus=node.gpus)
+        return made
+
+    return PlacedExecutor(pool, make, wait_s=settings.node_wait_s)
 
 
 def diagnose(backend: str, settings: Settings) -> Diagnosis:
@@ -52,26 +100,24 @@ def diagnose(backend: str, settings: Settings) -> Diagnosis:
 
     Raises AutoscorerError RESOURCE_UNAVAILABLE: no engine answers, or the backend's extra is missing.
     """
-    from autoscorer.scheduler import on_a_node
-
-    placed = on_a_node(settings)
     if backend == "auto" and settings.k8s_enabled:
         backend = "k8s"
     if backend == "auto":
-        backend = "docker" if engine_answers(placed) else "local"
-    found: Diagnosis = _backend_module(backend).diagnose(placed)
+        backend = "docker" if engine_answers(settings) else "local"
+    found: Diagnosis = _backend_module(backend).diagnose(settings)
     return found
 
 
 def backends_here(settings: Settings) -> dict[str, str | None]:
     """Each backend, and why it cannot be used now with what to do; None for one that can."""
-    from autoscorer.scheduler import on_a_node
+    from autoscorer.scheduler import on_each_engine
 
-    placed = on_a_node(settings)
     found: dict[str, str | None] = {}
     for name in backend_names():
+        engines = on_each_engine(settings) if name == "docker" else [settings]
         try:
-            found[name] = _backend_module(name).missing(placed)
+            missing = [_backend_module(name).missing(placed) for placed in engines]
+            found[name] = None if None in missing else "; ".join(map(str, missing))
         except AutoscorerError as exc:
             found[name] = exc.message
     return found
@@ -86,12 +132,14 @@ def _backend_module(name: str) -> ModuleType:
 
 
 def engine_answers(settings: Settings) -> bool:
-    """Whether a Docker engine can be used, and its library is there."""
+    """Whether a Docker engine can be used, any of NODES if there are some, and its library is there."""
     try:
         from autoscorer.executor.docker.client import answers
     except ModuleNotFoundError:
         return False
-    return answers(settings)
+    from autoscorer.scheduler import on_each_engine
+
+    return any(map(answers, on_each_engine(settings)))
 
 
 def open_catalog(settings: Settings | None = None, *, isolate: bool = False, warm: bool = False) -> Catalog:
@@ -151,8 +199,9 @@ def job_context(
     stop: StopSignal = lambda: None,
     keep_attempt: bool = False,
     plots: bool = False,
+    nodes: NodePool | None = None,
 ) -> JobContext:
-    """What `pipeline` needs to work on a job.
+    """What `pipeline` needs to work on a job. ``nodes``: as `make_executor` has it.
 
     Raises RESOURCE_UNAVAILABLE for ``plots`` without the extra of that name.
     """
@@ -166,9 +215,25 @@ def job_context(
         settings=settings_for(backend, settings),
         catalog=catalog,
         cache=cache,
-        choose=lambda: make_executor(backend, settings, isolation),
+        choose=_chooser(backend, settings, isolation, nodes),
         on_stage=on_stage,
         stop=stop,
         keep_attempt=keep_attempt,
         plots=plots,
     )
+
+
+def _chooser(
+    backend: str, settings: Settings, isolation: Isolation, nodes: NodePool | None
+) -> Callable[[], Executor]:
+    """Makes the executor of each try; what one learns of the nodes, the next one knows."""
+    known = nodes
+
+    def choose() -> Executor:
+        nonlocal known
+        if known is None and settings.nodes:
+            known = node_pool(settings)
+        kept = {"nodes": known} if known is not None else {}
+        return make_executor(backend, settings, isolation, **kept)
+
+    return choose

@@ -8,7 +8,7 @@ from typing import Literal
 
 from autoscorer.executor.base import Limits
 from autoscorer.schemas.job import JobSpec
-from autoscorer.utils.config import Settings, parse_memory
+from autoscorer.utils.config import Node, Settings, parse_memory
 from autoscorer.utils.errors import AutoscorerError
 
 MAX_ATTEMPTS = 3
@@ -83,15 +83,19 @@ def least_free_bytes(settings: Settings) -> Mapping[str, int]:
     return {"workspaces": max(watermark, room_for(settings.max_output_bytes)), "data": watermark}
 
 
-def on_a_node(settings: Settings) -> Settings:
-    """The settings of the machine that jobs go to: of ``NODES`` the one with the most GPUs.
+def settings_on(node: Node, settings: Settings) -> Settings:
+    """The settings of a job that runs on ``node``. Its certificate is asked for where there can be one."""
+    return replace(
+        settings,
+        nodes=(),
+        docker_host=node.host,
+        docker_tls_verify=settings.docker_tls_verify and node.host.startswith("tcp://"),
+    )
 
-    Of equals it is the one named first; without ``NODES`` the engine at ``DOCKER_HOST``.
-    """
-    if not settings.nodes:
-        return settings
-    node = max(settings.nodes, key=lambda candidate: candidate.gpus)
-    return replace(settings, docker_host=node.host)
+
+def on_each_engine(settings: Settings) -> list[Settings]:
+    """The settings of each Docker engine that jobs may go to: of ``NODES``, else at ``DOCKER_HOST``."""
+    return [settings_on(node, settings) for node in settings.nodes] or [settings]
 
 
 def settings_for(asked: str, settings: Settings) -> Settings:

@@ -12,6 +12,7 @@ from autoscorer.utils.errors import AutoscorerError
 
 if TYPE_CHECKING:
     from autoscorer.executor.base import Executor
+    from autoscorer.executor.nodes.pool import NodePool
     from autoscorer.maintenance.loop import Duty
     from autoscorer.monitoring.scrape import Scrape
     from autoscorer.queues.base import Queue
@@ -41,20 +42,32 @@ def opened_store(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
-def make_worker(settings: Settings, store: Store, catalog: Catalog, worker_id: str = "") -> Worker:
-    """A worker of this process; ``catalog`` must compute apart (`open_catalog(isolate=True, warm=True)`)."""
+def make_worker(
+    settings: Settings,
+    store: Store,
+    catalog: Catalog,
+    worker_id: str = "",
+    *,
+    nodes: NodePool | None = None,
+) -> Worker:
+    """A worker of this process; ``catalog`` must compute apart (`open_catalog(isolate=True, warm=True)`).
+
+    ``nodes``: `runtime.node_pool` with ways of one's own to tell how busy and how well a node is.
+    """
     import os
     import secrets
+    from functools import partial
 
     from autoscorer.executor.ownership import this_machine
     from autoscorer.worker import Worker
 
+    pool = nodes or (runtime.node_pool(settings) if settings.nodes else None)
     return Worker(
         settings,
         store,
         catalog,
         worker_id or f"{this_machine()}-{os.getpid()}-{secrets.token_hex(2)}",
-        make_executor=runtime.make_executor,
+        make_executor=partial(runtime.make_executor, nodes=pool) if pool else runtime.make_executor,
         cache=runtime.logged_cache(settings, is_wanted=True),
     )
 
@@ -129,10 +142,11 @@ def maintenance_duties(settings: Settings, store: Store, queue: Queue) -> list[D
 
 def _executors_here(settings: Settings) -> list[Executor]:
     """The backends that may have left something on this machine."""
-    from autoscorer.scheduler import on_a_node
+    from autoscorer.scheduler import on_each_engine
 
-    placed = on_a_node(settings)
     used_docker = any((settings.data_dir / "attempts").glob("*.json"))
-    names = ["local", "docker"] if used_docker or runtime.engine_answers(placed) else ["local"]
-    names += ["k8s"] if settings.k8s_enabled else []
-    return [runtime.make_executor(name, settings) for name in names]
+    # Each engine by itself: one that does not answer keeps nobody from cleaning the others.
+    engines = [placed for placed in on_each_engine(settings) if used_docker or runtime.engine_answers(placed)]
+    names = ["local", *(["k8s"] if settings.k8s_enabled else [])]
+    made = [runtime.make_executor(name, settings) for name in names]
+    return made + [runtime.make_executor("docker", placed) for placed in engines]

@@ -109,6 +109,11 @@ def _(make: MakeWorkspace, tmp: Path) -> dict[str, Any]:
     return on_docker(make, DOCKER_HOST=f"unix://{tmp / 'none.sock'}")
 
 
+@provokes("RESOURCE_UNAVAILABLE", "nodes")
+def _(make: MakeWorkspace, tmp: Path) -> dict[str, Any]:
+    return on_docker(make, NODES=f'[{{"name": "a", "host": "unix://{tmp / "none.sock"}"}}]')
+
+
 @provokes("IMAGE_NOT_PRESENT")
 def _(make: MakeWorkspace, _tmp: Path) -> dict[str, Any]:
     return on_docker(make, "autoscorer-test/absent:1", IMAGE_PULL_POLICY="never")

@@ -105,8 +105,9 @@ class RunOutcome:
 Collect = Callable[[Path, RunOutcome], None]
 
 
-def _leave_output(_folder: Path, _outcome: RunOutcome) -> None:
-    return None
+def leave_output(_folder: Path, _outcome: RunOutcome) -> None:
+    """A `Collect` for who wants nothing of it."""
+    return
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ class Executor(ABC):
         *,
         stop: StopSignal,
         on_event: OnEvent,
-        collect: Collect = _leave_output,
+        collect: Collect = leave_output,
     ) -> RunOutcome:
         """Run one attempt to its end and leave nothing of it running, but what another takes up.
 

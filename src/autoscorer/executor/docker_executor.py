@@ -92,9 +92,12 @@ class DockerExecutor(Executor):
 
     name = "docker"
 
-    def __init__(self, settings: Settings, *, also_shown: tuple[Binding, ...] = ()) -> None:
+    def __init__(
+        self, settings: Settings, *, also_shown: tuple[Binding, ...] = (), declared_gpus: int = 0
+    ) -> None:
         """``also_shown`` is mounted besides the workspace; no job has any."""
         self._settings = settings
+        self._declared_gpus = declared_gpus
         self._also_shown = also_shown
         self._journal = Journal(settings.data_dir / JOURNAL)
         self._attempts: dict[Path, _Attempt] = {}
@@ -110,7 +113,7 @@ class DockerExecutor(Executor):
             self._journal.write(trace)
             undo.callback(self._journal.cross_out, trace.name)
             reap_quietly(engine, self._journal, process_is_alive, engine_host=self._settings.docker_host)
-            check_gpus(plan.limits.gpus, engine.facts())
+            check_gpus(plan.limits.gpus, engine.facts(), declared=self._declared_gpus)
             check_network(plan.network, engine)
             workspace_dir = plan.spec_path.parent
             image = ensure_image(engine, plan, self._settings, workspace_dir, on_event, stop=stop)
@@ -323,9 +326,9 @@ def _not_shared() -> AutoscorerError:
     )
 
 
-def make_executor(settings: Settings, isolation: str) -> Executor:
+def make_executor(settings: Settings, isolation: str, *, declared_gpus: int = 0) -> Executor:
     """This backend, as the composition root makes it; a container is a container in every mode."""
-    return DockerExecutor(settings)
+    return DockerExecutor(settings, declared_gpus=declared_gpus)
 
 
 def missing(settings: Settings) -> str | None:

@@ -36,6 +36,13 @@ def verdict(outcome: RunOutcome, limits: Limits) -> AutoscorerError | None:
     return AutoscorerError("CONTAINER_EXIT_NONZERO", describe_exit(outcome), _facts(outcome))
 
 
+def stopped_early(reason: StopReason, when: str) -> AutoscorerError:
+    """The error of a job that was to stop before its program ran; one of a worker that stops goes again."""
+    if reason is StopReason.WORKER_STOPPED:
+        return AutoscorerError("WORKER_STOPPED", f"The worker was told to stop {when}.")
+    return AutoscorerError("CANCELLED", f"The job was stopped {when}.")
+
+
 def describe_exit(outcome: RunOutcome) -> str:
     """How it ended, in words: ``Exit code 127: command not found.``"""
     if outcome.exit_code is None:

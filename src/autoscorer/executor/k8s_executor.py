@@ -144,7 +144,7 @@ class K8sExecutor(Executor):
             attempt.is_running = True
             attempt.pull_seconds = attempt.vigil.pull_seconds()
             started = {"backend": self.name, "job": attempt.name, "pod": attempt.vigil.pod_name}
-            on_event("execution_started", started | _facts(attempt) | attempt.vigil.times.seconds())
+            on_event("execution_started", started | _facts(attempt))
 
     def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
         attempt = self._attempts[plan.attempt_dir]
@@ -248,7 +248,8 @@ def _refuse(attempt: _Attempt) -> None:
 
 
 def _facts(attempt: _Attempt) -> dict[str, Any]:
-    return run_facts(attempt.vigil.pod, image=attempt.image, pull_seconds=attempt.pull_seconds)
+    facts = run_facts(attempt.vigil.pod, image=attempt.image, pull_seconds=attempt.pull_seconds)
+    return facts | attempt.vigil.times.seconds()
 
 
 def make_executor(settings: Settings, isolation: str) -> Executor:

@@ -74,8 +74,9 @@ def relations(valid: Mapping[str, Found]) -> Iterator[ConfigFault]:
         if row.at_most in valid and row.key in valid:
             yield from _beyond(row.key, valid[row.key], valid[row.at_most])
     yield from _resource_relations(valid)
-    host, verify = valid.get("DOCKER_HOST"), valid.get("DOCKER_TLS_VERIFY")
-    if host and verify and verify.value and not host.value.startswith("tcp://"):
+    verify = valid.get("DOCKER_TLS_VERIFY")
+    engines = _engine_addresses(valid)
+    if engines and verify and verify.value and not any(at.startswith("tcp://") for at in engines.values()):
         expected = "false, or a DOCKER_HOST such as tcp://host:2376"
         yield ConfigFault(key="DOCKER_TLS_VERIFY", source=verify.source, given="true", expected=expected)
     if "DOCKER_CERT_PATH" in valid and valid["DOCKER_CERT_PATH"].value:
@@ -83,6 +84,15 @@ def relations(valid: Mapping[str, Found]) -> Iterator[ConfigFault]:
     if "K8S_ENABLED" in valid and valid["K8S_ENABLED"].value:
         yield from _kubernetes_relations(valid)
         yield from _transport_relations(valid)
+
+
+def _engine_addresses(valid: Mapping[str, Found]) -> dict[str, str]:
+    """Where the engines are, by the setting that says so: those of NODES, if there are any."""
+    nodes = valid["NODES"].value if "NODES" in valid else ()
+    found = {f"NODES.{node['name']}": str(node["host"]) for node in nodes or ()}
+    if found or "DOCKER_HOST" not in valid:
+        return found
+    return {"DOCKER_HOST": str(valid["DOCKER_HOST"].value)}
 
 
 def _certificate_relations(folder: Found, verify: Found | None) -> Iterator[ConfigFault]:
@@ -162,8 +172,9 @@ def doubts(valid: Mapping[str, Found]) -> Iterator[str]:
             yield f"SECURITY_OPTS: {option} may weaken every container ({effect})"
     if "host" in values.get("ALLOWED_NETWORKS", ()):
         yield "ALLOWED_NETWORKS: host lets a job reach everything this machine can reach"
-    if values.get("DOCKER_HOST", "").startswith("tcp://") and "DOCKER_TLS_VERIFY" not in values:
-        yield "DOCKER_HOST: tcp without DOCKER_TLS_VERIFY: whoever reaches that port is root there"
+    for name, address in _engine_addresses(valid).items():
+        if address.startswith("tcp://") and "DOCKER_TLS_VERIFY" not in values:
+            yield f"{name}: tcp without DOCKER_TLS_VERIFY: whoever reaches that port is root there"
     if values.get("K8S_API", "").startswith("http://"):
         yield "K8S_API: http sends K8S_TOKEN unencrypted"
     for key in ("WORKSPACE_ROOT", "SCORERS_DIR"):

@@ -104,6 +104,8 @@ class Settings:
     celery_broker: str | None = field(repr=False)
     celery_backend: str | None = field(repr=False)
     nodes: tuple[Node, ...]
+    node_selector: Mapping[str, str]
+    node_wait_s: int
     worker_slots: int
     worker_grace_s: int
     min_free_disk_bytes: int

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from autoscorer.executor.base import OnEvent, StopSignal
 from autoscorer.executor.docker.client import Engine, engine_errors, engine_text
+from autoscorer.executor.failures import stopped_early
 from autoscorer.executor.image_names import HUB, ImageName
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -200,6 +201,6 @@ def _network(message: str, details: Mapping[str, Any]) -> AutoscorerError:
 
 
 def heed(stop: StopSignal) -> None:
-    """Raise CANCELLED when the job is to stop."""
-    if stop() is not None:
-        raise AutoscorerError("CANCELLED", "The job was stopped before its container was made.")
+    """Raise CANCELLED when the job is to stop, WORKER_STOPPED when its worker is."""
+    if (reason := stop()) is not None:
+        raise stopped_early(reason, "before its container was made")

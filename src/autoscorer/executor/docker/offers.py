@@ -12,9 +12,12 @@ from autoscorer.utils.errors import AutoscorerError
 _BUILTIN_SINCE = 23  # before, the engine takes "builtin" for the name of a file
 
 
-def check_gpus(asked: int, facts: EngineFacts) -> None:
-    """Raise RESOURCE_UNAVAILABLE if the engine has fewer GPUs."""
-    if asked > facts.gpus:
+def check_gpus(asked: int, facts: EngineFacts, *, declared: int = 0) -> None:
+    """Raise RESOURCE_UNAVAILABLE if the engine has fewer GPUs.
+
+    ``declared`` are those that NODES says it has: an engine before 28.2 does not tell its own.
+    """
+    if asked > max(declared, facts.gpus):
         raise AutoscorerError(
             "RESOURCE_UNAVAILABLE",
             f"The job asks for {asked} GPUs; the Docker engine here has {facts.gpus}.",

@@ -17,6 +17,7 @@ LABEL_NAME = "autoscorer.name"
 LABEL_OWNER = "autoscorer.owner"
 LABEL_JOB = "autoscorer.job"
 LABEL_FOLDER = "autoscorer.folder"
+LABEL_GPUS = "autoscorer.gpus"
 HOSTS = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOSTNAME}\n"
 DEFAULT_ENV = {"HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - the container's
 # Where NVIDIA's is the engine's usual runtime, a mere variable of the image or the job gives all GPUs.
@@ -47,6 +48,7 @@ def owner_labels(plan: AttemptPlan, *, name: str, owner: str) -> dict[str, str]:
         LABEL_OWNER: owner,
         LABEL_JOB: plan.job_id,
         LABEL_FOLDER: str(plan.attempt_dir),
+        LABEL_GPUS: str(plan.limits.gpus),
     }
 
 

@@ -1,0 +1,155 @@
+"""The Docker backend on several nodes: each attempt goes to one of them and stays there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from autoscorer.executor.base import (
+    AttemptPlan,
+    Collect,
+    Executor,
+    IsAlive,
+    OnEvent,
+    Reaped,
+    RunOutcome,
+    StopSignal,
+    leave_output,
+)
+from autoscorer.executor.failures import stopped_early
+from autoscorer.executor.nodes.pool import NodePool, Seat, is_nodes_fault
+from autoscorer.executor.nodes.ranking import Refusal, nothing_fits
+from autoscorer.harvest import Harvest, HarvestPolicy
+from autoscorer.utils.config import Node
+from autoscorer.utils.errors import AutoscorerError
+
+LOOK_AGAIN_S = 1.0
+AWAITED, CHOSEN = "node_awaited", "node_chosen"
+
+
+class _Placed:
+    """One attempt on its node."""
+
+    def __init__(self, seat: Seat, executor: Executor, waited_s: float) -> None:
+        self.seat = seat
+        self.executor = executor
+        self.waited_s = waited_s
+
+
+class PlacedExecutor(Executor):
+    """Waits for a node that can have the job, at most ``wait_s``, and runs it with that node's executor."""
+
+    name = "docker"
+
+    def __init__(
+        self,
+        pool: NodePool,
+        make: Callable[[Node], Executor],
+        *,
+        wait_s: float,
+        look_again_s: float = LOOK_AGAIN_S,
+    ) -> None:
+        self._pool = pool
+        self._make = make
+        self._wait_s = wait_s
+        self._look_again_s = look_again_s
+        self._placed: dict[Path, _Placed] = {}
+
+    def run(
+        self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent, collect: Collect = leave_output
+    ) -> RunOutcome:
+        ended: BaseException | None = None
+        try:
+            return super().run(plan, stop=stop, on_event=on_event, collect=collect)
+        except BaseException as exc:  # clean-up, then up it goes: the node must hear how it ended
+            ended = exc
+            raise
+        finally:
+            if (placed := self._placed.pop(plan.attempt_dir, None)) is not None:
+                placed.seat.leave(ended)
+
+    def prepare(self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent) -> None:
+        """Find a node and prepare the attempt there; one that fails at that is passed over.
+
+        Raises RESOURCE_UNAVAILABLE when no node can have it, CANCELLED when it is to stop meanwhile.
+        """
+        asked_at, failed = time.monotonic(), set[str]()
+        while True:
+            seat = self._seat(plan, failed, asked_at=asked_at, stop=stop, on_event=on_event)
+            waited_s = round(time.monotonic() - asked_at, 3)
+            placed = _Placed(seat, self._make(seat.node), waited_s)
+            on_event(CHOSEN, {"node": seat.node.name, "scheduling_seconds": waited_s})
+            try:
+                placed.executor.prepare(plan, stop=stop, on_event=on_event)
+            except BaseException as exc:  # clean-up: the node hears how it ended
+                seat.leave(exc)
+                if not is_nodes_fault(exc):
+                    raise
+                failed.add(seat.node.name)
+                on_event("node_failed", {"node": seat.node.name, "reason": str(exc)})
+            else:
+                self._placed[plan.attempt_dir] = placed
+                return
+
+    def _seat(
+        self, plan: AttemptPlan, failed: set[str], *, asked_at: float, stop: StopSignal, on_event: OnEvent
+    ) -> Seat:
+        gpus, is_told = plan.limits.gpus, False
+        while True:
+            found = self._pool.place(gpus=gpus, but=failed)
+            if isinstance(found, Seat):
+                return found
+            if not _may_pass(found) or time.monotonic() - asked_at >= self._wait_s:
+                raise nothing_fits(found, gpus=gpus)
+            if not is_told:
+                is_told = True
+                on_event(AWAITED, {"gpus": gpus, "nodes": {row.node: row.why for row in found}})
+            if (reason := stop()) is not None:
+                raise stopped_early(reason, "while it waited for a node")
+            threading.Event().wait(self._look_again_s)
+
+    def stage_in(self, plan: AttemptPlan) -> None:
+        self._placed[plan.attempt_dir].executor.stage_in(plan)
+
+    def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
+        placed = self._placed[plan.attempt_dir]
+        placed.executor.launch(plan, on_event=on_event)
+        placed.seat.began()
+
+    def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
+        placed = self._placed[plan.attempt_dir]
+        outcome = placed.executor.wait(plan, stop=stop)
+        told = {"node": placed.seat.node.name, "scheduling_seconds": placed.waited_s}
+        return replace(outcome, details={**outcome.details, **told})
+
+    def output_dir(self, plan: AttemptPlan) -> Path:
+        return self._placed[plan.attempt_dir].executor.output_dir(plan)
+
+    def take_output(self, plan: AttemptPlan, target: Path, policy: HarvestPolicy) -> Harvest:
+        return self._placed[plan.attempt_dir].executor.take_output(plan, target, policy)
+
+    def clean_up(self, plan: AttemptPlan) -> None:
+        if (placed := self._placed.get(plan.attempt_dir)) is not None:
+            placed.executor.clean_up(plan)
+
+    def reap(self, is_alive: IsAlive) -> tuple[Reaped, ...]:
+        """On every node. Raises AutoscorerError in the end if one did not answer; the others are clean."""
+        removed: list[Reaped] = []
+        silent: dict[str, str] = {}
+        for node in self._pool.nodes:
+            try:
+                removed += self._make(node).reap(is_alive)
+            except (AutoscorerError, OSError) as exc:
+                silent[node.name] = str(exc)
+        if silent:
+            message = f"What was left on {', '.join(silent)} could not be looked for."
+            details = {"nodes": silent, "removed": [row.name for row in removed]}
+            raise AutoscorerError("RESOURCE_UNAVAILABLE", message, details, cause="nodes")
+        return tuple(removed)
+
+
+def _may_pass(refusals: list[Refusal]) -> bool:
+    return any(row.passes for row in refusals)

@@ -1,0 +1,323 @@
+"""Jobs on several nodes, with stub engines: who gets which, who waits, and whose failures count."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoscorer import pipeline
+from autoscorer.executor.base import (
+    AttemptPlan,
+    Executor,
+    IsAlive,
+    Isolation,
+    OnEvent,
+    Reaped,
+    RunOutcome,
+    StopReason,
+    StopSignal,
+)
+from autoscorer.executor.nodes.breaker import Breaker
+from autoscorer.executor.nodes.placed import PlacedExecutor
+from autoscorer.executor.nodes.pool import NodePool, Seat
+from autoscorer.executor.nodes.ranking import Running
+from autoscorer.job import JobContext
+from autoscorer.scorers.catalog import Catalog
+from autoscorer.utils.config import Config, Node
+from autoscorer.utils.errors import AutoscorerError
+from tests.executor.attempts import make_plan
+from tests.workspaces import MakeWorkspace
+
+SETTINGS = Config("/nonexistent.yaml", environ={}).settings
+
+
+@dataclass
+class Site:
+    """Two nodes, what is said of them, and what the jobs there do."""
+
+    gpus: Mapping[str, int] = field(default_factory=lambda: {"a": 2, "b": 1})
+    running: dict[str, Running] = field(default_factory=dict)
+    sick: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, AutoscorerError] = field(default_factory=dict)
+    faults_at_start: dict[str, AutoscorerError] = field(default_factory=dict)
+    ran: list[str] = field(default_factory=list)
+    events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    selector: Mapping[str, str] = field(default_factory=dict)
+
+    def pool(self) -> NodePool:
+        nodes = [
+            Node(name=name, host=f"tcp://{name}:1", gpus=gpus, labels={"name": name})
+            for name, gpus in self.gpus.items()
+        ]
+        return NodePool(
+            nodes,
+            load=lambda node: self.running.get(node.name, Running()),
+            health=lambda node: self.sick.get(node.name),
+            selector=self.selector,
+            make_breaker=lambda: Breaker(failures=2, back_off_s=1000),
+        )
+
+    def executor(self, pool: NodePool | None = None, *, wait_s: float = 0) -> PlacedExecutor:
+        return PlacedExecutor(
+            pool or self.pool(), lambda node: StubOnNode(self, node.name), wait_s=wait_s, look_again_s=0.01
+        )
+
+    def run(self, plan: AttemptPlan, executor: PlacedExecutor, **changes: Any) -> RunOutcome:
+        given: dict[str, Any] = {"stop": lambda: None, "on_event": lambda *row: self.events.append(row)}
+        return executor.run(plan, **given | changes)
+
+
+class StubOnNode(Executor):
+    name = "docker"
+
+    def __init__(self, site: Site, node: str) -> None:
+        self.site, self.node = site, node
+
+    def prepare(self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent) -> None:
+        if self.node in self.site.faults_at_start:
+            raise self.site.faults_at_start[self.node]
+
+    def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
+        self.site.ran.append(self.node)
+        (plan.out_dir / "pred.csv").write_text("id,label\n1,cat\n2,cat\n")
+
+    def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
+        if self.node in self.site.faults:
+            raise self.site.faults[self.node]
+        return RunOutcome(
+            exit_code=0,
+            signal=None,
+            stopped=None,
+            duration_s=0.1,
+            peak_memory_bytes=None,
+            cpu_seconds=None,
+            stderr_tail="",
+            log_bytes_dropped=0,
+            isolation=Isolation(backend="docker", mode="container"),
+        )
+
+    def clean_up(self, plan: AttemptPlan) -> None:
+        return None
+
+    def reap(self, is_alive: IsAlive) -> tuple[Reaped, ...]:
+        if self.node in self.site.sick:
+            raise AutoscorerError("RESOURCE_UNAVAILABLE", "gone", cause="engine")
+        return (Reaped(kind="container", name=f"of-{self.node}"),)
+
+
+def lost(code: str = "CONTAINER_WAIT_FAILED", cause: str = "") -> AutoscorerError:
+    return AutoscorerError(code, "as told", cause=cause)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> AttemptPlan:
+    return make_plan(tmp_path, ("true",))
+
+
+def with_gpus(plan: AttemptPlan, gpus: int) -> AttemptPlan:
+    return replace(plan, limits=replace(plan.limits, gpus=gpus))
+
+
+def test_a_job_goes_to_the_node_with_most_gpus_free_and_its_outcome_says_which(plan: AttemptPlan) -> None:
+    site = Site(running={"a": Running(jobs=1, gpus=2)})
+    outcome = site.run(plan, site.executor())
+    assert site.ran == ["b"]
+    assert outcome.details["node"] == "b"
+    assert outcome.details["scheduling_seconds"] >= 0
+    assert [name for name, _ in site.events] == ["node_chosen"]
+
+
+def test_jobs_placed_and_not_yet_seen_by_the_engine_count(plan: AttemptPlan) -> None:
+    site = Site(gpus={"a": 1, "b": 1})
+    pool = site.pool()
+    names = [seat.node.name for seat in (pool.place(gpus=1), pool.place(gpus=1)) if isinstance(seat, Seat)]
+    assert sorted(names) == ["a", "b"]
+    refused = pool.place(gpus=1)
+    assert isinstance(refused, list)
+    assert all(row.passes for row in refused)
+
+
+def test_many_jobs_at_once_never_get_more_gpus_than_there_are() -> None:
+    site = Site(gpus={"a": 3, "b": 2})
+    pool, found = site.pool(), []
+    threads = [threading.Thread(target=lambda: found.append(pool.place(gpus=1))) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seat.node.name for seat in found if isinstance(seat, Seat)) == ["a", "a", "a", "b", "b"]
+
+
+def test_a_node_without_the_operators_label_is_passed_over(plan: AttemptPlan) -> None:
+    site = Site(selector={"name": "b"})
+    site.run(plan, site.executor())
+    assert site.ran == ["b"]
+
+
+def test_a_job_waits_until_gpus_are_free_and_says_so(plan: AttemptPlan) -> None:
+    site = Site(gpus={"a": 2, "c": 0}, running={"a": Running(jobs=1, gpus=1)})
+
+    def hear(name: str, facts: Mapping[str, Any]) -> None:
+        site.events.append((name, facts))
+        if name == "node_awaited":
+            site.running.clear()
+
+    outcome = site.run(with_gpus(plan, 2), site.executor(wait_s=60), on_event=hear)
+    assert [name for name, _ in site.events] == ["node_awaited", "node_chosen"]
+    assert site.events[0][1]["nodes"] == {"a": "1 of its 2 GPUs are free", "c": "it has 0 GPUs"}
+    assert outcome.details["scheduling_seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [(StopReason.CANCELLED, "CANCELLED"), (StopReason.WORKER_STOPPED, "WORKER_STOPPED")],
+)
+def test_a_job_that_waits_can_be_stopped(plan: AttemptPlan, reason: StopReason, code: str) -> None:
+    site = Site(running={"a": Running(jobs=1, gpus=2), "b": Running(jobs=1, gpus=1)})
+    with pytest.raises(AutoscorerError) as caught:
+        site.run(with_gpus(plan, 1), site.executor(wait_s=60), stop=lambda: reason)
+    assert caught.value.code == code
+    assert site.ran == []
+
+
+def test_a_job_that_no_node_can_ever_run_does_not_wait(plan: AttemptPlan) -> None:
+    site = Site()
+    with pytest.raises(AutoscorerError) as caught:
+        site.run(with_gpus(plan, 3), site.executor(wait_s=60))
+    assert caught.value.details["nodes"] == {"a": "it has 2 GPUs", "b": "it has 1 GPUs"}
+
+
+def test_a_node_that_does_not_answer_is_passed_over_and_left_alone_when_it_goes_on(plan: AttemptPlan) -> None:
+    site = Site(sick={"a": "no engine answers there"})
+    pool = site.pool()
+    for _ in range(2):
+        site.run(plan, site.executor(pool))
+    site.sick.clear()
+    site.run(plan, site.executor(pool))
+    assert site.ran == ["b", "b", "b"]
+
+
+def test_a_node_that_fails_before_the_program_runs_costs_the_job_nothing(plan: AttemptPlan) -> None:
+    site = Site(faults_at_start={"a": lost("RESOURCE_UNAVAILABLE", "engine")})
+    site.run(plan, site.executor())
+    assert site.ran == ["b"]
+    assert [name for name, _ in site.events] == ["node_chosen", "node_failed", "node_chosen"]
+
+
+def test_a_fault_of_the_submission_is_not_tried_on_another_node(plan: AttemptPlan) -> None:
+    site = Site(faults_at_start={"a": lost("IMAGE_NOT_PRESENT")})
+    with pytest.raises(AutoscorerError) as caught:
+        site.run(plan, site.executor())
+    assert caught.value.code == "IMAGE_NOT_PRESENT"
+    assert site.ran == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "opens"),
+    [
+        (lost(), True),
+        (lost("EXEC_ERROR"), True),
+        (lost("CONTAINER_CREATE_FAILED"), True),
+        (lost("CONTAINER_EXIT_NONZERO"), False),
+        (lost("TIME_LIMIT"), False),
+        (lost("MEMORY_LIMIT"), False),
+        (lost("OUTPUT_INVALID"), False),
+        (lost("CANCELLED"), False),
+        (lost("IMAGE_PULL_FAILED", "network"), False),
+        (lost("RESOURCE_UNAVAILABLE", "disk"), False),
+    ],
+    ids=lambda row: row.code if isinstance(row, AutoscorerError) else "",
+)
+def test_only_a_nodes_own_failures_open_its_breaker(
+    plan: AttemptPlan, fault: AutoscorerError, *, opens: bool
+) -> None:
+    site = Site(faults={"a": fault})
+    pool = site.pool()
+    for _ in range(2):
+        with pytest.raises(AutoscorerError):
+            site.run(plan, site.executor(pool))
+    site.run(plan, site.executor(pool)) if opens else None
+    assert site.ran == (["a", "a", "b"] if opens else ["a", "a"])
+    found = pool.place(gpus=0)
+    assert isinstance(found, Seat)
+    assert found.node.name == ("b" if opens else "a")
+
+
+def test_a_participants_failure_clears_a_node_as_a_success_does(plan: AttemptPlan) -> None:
+    site, faults = Site(), [lost(), lost("TIME_LIMIT"), lost(), lost("TIME_LIMIT")]
+    pool = site.pool()
+    for fault in faults:
+        site.faults["a"] = fault
+        with pytest.raises(AutoscorerError):
+            site.run(plan, site.executor(pool))
+    assert site.ran == ["a"] * 4
+
+
+def test_a_node_lost_mid_run_costs_a_try_and_the_next_goes_elsewhere(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace(program="pass")
+    site = Site(faults={"a": lost()})
+
+    def on_stage(stage: str) -> None:
+        if stage == "prepare" and site.ran:
+            site.sick["a"] = "no engine answers there"
+
+    executor = site.executor()
+    context = JobContext(settings=SETTINGS, choose=lambda: executor, catalog=Catalog(), on_stage=on_stage)
+    result = pipeline.run_then_score(context, workspace).result
+    assert site.ran == ["a", "b"]
+    assert result.versioning["node"] == "b"
+    assert "scheduling_seconds" in result.timing
+    lines = (workspace / "logs" / "job.jsonl").read_text().splitlines()
+    events = [json.loads(line)["event"] for line in lines]
+    assert [name for name in events if name in ("node_chosen", "job_retried")] == [
+        "node_chosen",
+        "job_retried",
+        "node_chosen",
+    ]
+
+
+def test_while_it_waits_for_a_node_the_jobs_stage_says_so(make_workspace: MakeWorkspace) -> None:
+    workspace = make_workspace(program="pass", spec={"resources": {"gpus": 1}})
+    site = Site(gpus={"a": 1}, running={"a": Running(jobs=1, gpus=1)})
+    stages: list[str] = []
+
+    def on_stage(stage: str) -> None:
+        stages.append(stage)
+        if stage == "wait_for_node":
+            site.running.clear()
+
+    context = JobContext(
+        settings=SETTINGS, choose=lambda: site.executor(wait_s=60), catalog=Catalog(), on_stage=on_stage
+    )
+    pipeline.run(context, workspace)
+    assert stages == ["prepare", "execute", "wait_for_node", "execute", "harvest"]
+
+
+def test_one_node_that_is_down_keeps_nobody_from_cleaning_the_others() -> None:
+    site = Site(sick={"a": "gone"})
+    with pytest.raises(AutoscorerError) as caught:
+        site.executor().reap(lambda _owner: False)
+    assert caught.value.details["removed"] == ["of-b"]
+    assert list(caught.value.details["nodes"]) == ["a"]
+    site.sick.clear()
+    assert [row.name for row in site.executor().reap(lambda _owner: False)] == ["of-a", "of-b"]
+
+
+def test_whoever_starts_a_worker_may_bring_ways_of_telling_load_and_health() -> None:
+    from autoscorer import runtime
+
+    nodes = (Node(name="a", host="tcp://127.0.0.1:1"), Node(name="b", host="tcp://127.0.0.1:1"))
+    settings = replace(SETTINGS, nodes=nodes)
+    health: Callable[[Node], str | None] = lambda node: "on holiday" if node.name == "a" else None  # noqa: E731
+    pool = runtime.node_pool(settings, load=lambda _node: Running(), health=health)
+    assert pool is not None
+    seat = pool.place(gpus=0)
+    assert isinstance(seat, Seat)
+    assert seat.node.name == "b"
+    assert runtime.node_pool(SETTINGS) is None

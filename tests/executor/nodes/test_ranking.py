@@ -1,0 +1,81 @@
+"""Which node gets a job, as tables: free GPUs, then jobs, then the order of NODES."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscorer.executor.docker.presence import running_of
+from autoscorer.executor.nodes.ranking import (
+    Candidate,
+    Refusal,
+    Running,
+    busy,
+    nothing_fits,
+    ranked,
+    unfit,
+)
+from autoscorer.utils.config import Node
+
+
+def candidate(name: str, *, gpus: int = 0, used: int = 0, jobs: int = 0, order: int = 0) -> Candidate:
+    node = Node(name=name, host=f"tcp://{name}:2376", gpus=gpus)
+    return Candidate(node=node, order=order, running=Running(jobs=jobs, gpus=used))
+
+
+@pytest.mark.parametrize(
+    ("rows", "best"),
+    [
+        ([candidate("a", gpus=2), candidate("b", gpus=4, order=1)], "b"),
+        # 4 - 3 = 1 free of b, 2 free of a
+        ([candidate("a", gpus=2), candidate("b", gpus=4, used=3, order=1)], "a"),
+        ([candidate("a", gpus=1, jobs=2), candidate("b", gpus=1, jobs=1, order=1)], "b"),
+        ([candidate("a", jobs=1), candidate("b", jobs=1, order=1)], "a"),
+        # GPUs go before jobs: the busier node has more of them free
+        ([candidate("a"), candidate("b", gpus=1, jobs=9, order=1)], "b"),
+        # given out beyond what there is, as when NODES was changed meanwhile: none free, not fewer
+        ([candidate("a", gpus=1, used=5, jobs=9), candidate("b", jobs=1, order=1)], "b"),
+    ],
+)
+def test_the_best_node_has_most_gpus_free_then_fewest_jobs(rows: list[Candidate], best: str) -> None:
+    assert ranked(rows)[0].node.name == best
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)), max_size=6))
+def test_the_order_in_which_nodes_answer_does_not_matter(rows: list[tuple[int, int, int]]) -> None:
+    made = [candidate(str(n), gpus=g, used=u, jobs=j, order=n) for n, (g, u, j) in enumerate(rows)]
+    shuffled = random.Random(0).sample(made, len(made))
+    assert ranked(shuffled) == ranked(made)
+
+
+def test_a_node_without_the_label_or_the_gpus_never_gets_the_job() -> None:
+    node = Node(name="a", host="tcp://a:1", gpus=1, labels={"zone": "a"})
+    assert unfit(node, gpus=1, selector={"zone": "a"}) is None
+    for gpus, selector in ((2, {}), (0, {"zone": "b"}), (0, {"disk": "ssd"})):
+        refused = unfit(node, gpus=gpus, selector=selector)
+        assert refused is not None
+        assert not refused.passes
+
+
+def test_gpus_that_are_given_out_are_waited_for() -> None:
+    refused = busy(candidate("a", gpus=2, used=1), gpus=2)
+    assert refused == Refusal(node="a", why="1 of its 2 GPUs are free", passes=True)
+    assert busy(candidate("a", gpus=2, used=1), gpus=1) is None
+
+
+def test_the_error_names_each_node_and_why() -> None:
+    error = nothing_fits([Refusal(node="a", why="it has 0 GPUs"), Refusal(node="b", why="silent")], gpus=2)
+    assert (error.code, error.cause, error.retryable) == ("RESOURCE_UNAVAILABLE", "nodes", True)
+    assert error.details["nodes"] == {"a": "it has 0 GPUs", "b": "silent"}
+    assert "a: it has 0 GPUs; b: silent" in error.message
+
+
+def test_an_attempt_counts_once_however_many_containers_it_has() -> None:
+    def row(name: str, gpus: str) -> dict[str, object]:
+        return {"Labels": {"autoscorer.name": name, "autoscorer.gpus": gpus}}
+
+    rows = [row("one", "2"), row("one", "2"), row("two", "1"), row("odd", "many")]
+    assert running_of(rows) == Running(jobs=3, gpus=3)

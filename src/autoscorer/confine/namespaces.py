@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from autoscorer.confine.bubblewrap import UID
@@ -23,7 +24,7 @@ USER, PIDS, NETWORK, IPC, NAMES, CGROUPS, MOUNTS = (
     0x02000000,
     0x00020000,
 )
-_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 4, 22, 24
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP = 1, 4, 22, 24
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL = 38, 47, 4
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -59,27 +60,40 @@ def attempt(step: Callable[[], object]) -> str | None:
     return None
 
 
-def enter(kinds: dict[str, int]) -> dict[str, str | None]:
-    """Leave our namespaces of these kinds for fresh ones: per name None, or why not.
-
-    A user namespace of our own first, where we are called nobody: it is what lets everybody make the
-    others. Without one root still can. The pid namespace begins with our next child.
-    """
-    done = {"user": attempt(_become_nobody)}
-    return done | {name: attempt(lambda kind=kind: unshare(kind)) for name, kind in kinds.items()}  # type: ignore[misc]
+def enter(kinds: Mapping[str, int]) -> dict[str, str | None]:
+    """Leave our namespaces of these kinds for fresh ones: per name None, or why not."""
+    return {name: attempt(lambda kind=kind: unshare(kind)) for name, kind in kinds.items()}  # type: ignore[misc]
 
 
 def unshare(kind: int) -> None:
+    """Leave our namespace of this kind for a fresh one; a pid namespace begins with our next child."""
     libc_call("unshare", kind)
 
 
-def _become_nobody() -> None:
+def own_pids() -> int:
+    """An open file that stands for our pid namespace, for `children_in`."""
+    return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def children_in(pids: int) -> None:
+    """Let our next children begin in this pid namespace."""
+    libc_call("setns", pids, PIDS)
+
+
+def become_nobody() -> None:
+    """Move into a user namespace of our own, where we are called nobody: it is what lets everybody make
+    the other namespaces. Without one root still can."""
     uid, gid = os.geteuid(), os.getegid()
     unshare(USER)
     own = Path("/proc/self")
     (own / "setgroups").write_text("deny")
     (own / "uid_map").write_text(f"{UID} {uid} 1")
     (own / "gid_map").write_text(f"{UID} {gid} 1")
+
+
+def end_with_parent() -> None:
+    """Be killed when our parent ends."""
+    libc_call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 def drop_capabilities() -> None:

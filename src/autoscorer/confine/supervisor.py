@@ -60,7 +60,7 @@ def supervise(
     if failure:
         say(status, f"failed {failure}")
         return
-    stay(program, config, parent=parent, control=control, status=status, wakeup=wakeup)
+    stay(program, config, parent=parent, control=control, status=status, wakeup=wakeup, end=kill_tree)
 
 
 def become_supervisor() -> int:
@@ -72,49 +72,46 @@ def become_supervisor() -> int:
 
 
 def stay(
-    program: int, config: dict[str, Any], *, parent: int, control: int, status: int, wakeup: int
+    program: int,
+    config: dict[str, Any],
+    *,
+    parent: int,
+    control: int,
+    status: int,
+    wakeup: int,
+    end: Callable[[int, dict[str, Any], int | None], int | None],
 ) -> None:
     """Until the program and all below it are gone, or the leash had them killed; told to ``status``.
 
-    ``config["ends"]``, if it is there, is a pipe on which the first process of the program's pid namespace
-    tells, as `ended_line`, that the program has ended and nothing else is left in there.
+    ``end`` ends what is left: `kill_tree`, or `end_namespace` for the first process of a pid namespace.
     """
     say(status, f"started {program}")
-    told, wait_status, orphaned = _watch(program, config, parent=parent, control=control, wakeup=wakeup)
-    if not told:
-        told = ended_line(_kill_tree(program, config, wait_status))
-    say(status, told)
+    wait_status, orphaned = _watch(program, config, parent=parent, control=control, wakeup=wakeup)
+    say(status, _ended_line(end(program, config, wait_status)))
     if orphaned:  # else our parent reads the counters first and removes them itself
         _remove_cgroups(config)
 
 
 def _watch(
     program: int, config: dict[str, Any], *, parent: int, control: int, wakeup: int
-) -> tuple[str, int | None, bool]:
-    """Until the program ends or the leash says kill: (what was told of its end, its wait status if we
-    took it in, whether we are orphaned)."""
+) -> tuple[int | None, bool]:
+    """Until the program ends or the leash says kill: (its wait status if it did, whether we are orphaned)."""
     poller = select.poll()
-    ends = config.get("ends")
-    for descriptor in (control, wakeup, *(() if ends is None else (ends,))):
+    for descriptor in (control, wakeup):
         poller.register(descriptor, select.POLLIN)
     while True:
         ready = {descriptor for descriptor, _ in poller.poll(POLL_MS)}
-        if ends in ready:
-            if told := os.read(ends, 4096).decode():
-                return told, None, False
-            poller.unregister(ends)
-            ends = None  # it was killed
         if wakeup in ready:
             os.read(wakeup, 4096)
         wait_status = _reap(program)
         if wait_status is not None:
-            return "", wait_status, False
+            return wait_status, False
         command = os.read(control, 1) if control in ready else None
         # A fork of our parent may hold the leash's other end; the parent's pid cannot be held.
         if command == b"" or os.getppid() != parent:
-            return "", None, True
+            return None, True
         if command == b"K":
-            return "", None, False
+            return None, False
         if command == b"T":
             for pid in _descendants():
                 if not (config["wrapper"] and pid == program):
@@ -189,9 +186,9 @@ def join_groups(config: dict[str, Any], *, machine: str = "") -> None:
         _write(tasks if os.access(tasks, os.W_OK) else path, "0")
 
 
-def go_first() -> None:
-    """Go before all others if the machine runs out of memory."""
-    _write("/proc/self/oom_score_adj", "1000")
+def go_first(*, machine: str = "") -> None:
+    """Go before all others if the machine runs out of memory; ``machine`` is where this machine's root is."""
+    _write(f"{machine}/proc/self/oom_score_adj", "1000")
 
 
 def lower_limits(config: dict[str, Any]) -> None:
@@ -202,15 +199,27 @@ def lower_limits(config: dict[str, Any]) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def _kill_tree(program: int, config: dict[str, Any], wait_status: int | None) -> int | None:
-    """Kill all below us until nothing is left; the program's wait status if it was reaped on the way.
+def end_namespace(program: int, config: dict[str, Any], wait_status: int | None) -> int | None:
+    """In the first process of a pid namespace: kill all others in it until nothing is left; the program's
+    wait status, also if it was reaped before.
+
+    A process that has nobody left to take in has nobody below it: without children we are alone.
+    """
+    _signal(-1, signal.SIGKILL)  # all but us, and a fork of theirs does not outrun it
+    while True:
+        try:
+            pid, ended = os.wait()
+        except ChildProcessError:
+            return wait_status
+        wait_status = ended if pid == program else wait_status
+
+
+def kill_tree(program: int, config: dict[str, Any], wait_status: int | None) -> int | None:
+    """Kill all below us until nothing is left; the program's wait status, also if it was reaped before.
 
     No new task can be born while this runs where a cgroup counts them; elsewhere each pass stops
-    what it finds before it kills, so that a fork bomb cannot outrun it. Where the program is the first
-    process of a pid namespace, the kernel let it go only after all the others.
+    what it finds before it kills, so that a fork bomb cannot outrun it.
     """
-    if config.get("own_pids") and wait_status is not None:
-        return wait_status
     for directory in config["cgroup_dirs"]:
         _write_quietly(directory + "/pids.max", "0")
     deadline = time.monotonic() + KILL_BUDGET_S
@@ -290,7 +299,7 @@ def _remove_cgroups(config: dict[str, Any]) -> None:
                 break
 
 
-def ended_line(wait_status: int | None) -> str:
+def _ended_line(wait_status: int | None) -> str:
     """How the program ended, as STATUS_FD tells it; what all our children used that we took in."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     code, number = "-", str(int(signal.SIGKILL))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from autoscorer.scorers.catalog import Catalog
@@ -16,7 +15,7 @@ from autoscorer.utils.errors import AutoscorerError
 from tests.attacks.record import Record
 from tests.scorers.child import faults, odd, spies
 from tests.scorers.child.faults import Fault
-from tests.scorers.child.test_lifetimes import wait_for
+from tests.scorers.child.test_lifetimes import wait_for, zygote_of
 from tests.scorers.child.traces import left_since, traces
 from tests.scorers.child.unguarded import outcome_of
 
@@ -126,8 +125,9 @@ def waiting(host: ChildHost) -> frozenset[int]:
     """
     if host.zygote_pid is None:
         return frozenset()
-    family = psutil.Process(host.zygote_pid).children(recursive=True)
-    return frozenset(process.pid for process in family) if len(family) == 3 else frozenset()
+    zygote = zygote_of(host)
+    family = zygote.children(recursive=True) if zygote else []
+    return frozenset(process.pid for process in family) if len(family) == 2 else frozenset()
 
 
 def waits(host: ChildHost) -> bool:

@@ -22,7 +22,7 @@ from autoscorer.scorers.child.cradle import Cradle, Cradles
 from autoscorer.scorers.child.host import ChildHost
 from tests.cli import environment
 from tests.scorers.child import odd
-from tests.scorers.child.test_lifetimes import PATIENCE_S, ROOT, keepers, wait_for
+from tests.scorers.child.test_lifetimes import PATIENCE_S, ROOT, keepers, wait_for, worlds, zygote_of
 from tests.scorers.child.traces import left_since, traces
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -68,15 +68,16 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChildHost]
 def ready(host: ChildHost) -> list[psutil.Process]:
     """Keepers behind which the scorer's process is there already."""
     try:
-        return [keeper for keeper in keepers(host) if len(keeper.children(recursive=True)) == 2]
+        return [keeper for keeper in keepers(host) if len(keeper.children(recursive=True)) == 1]
     except psutil.NoSuchProcess:  # one that ends
         return []
 
 
 def all_wait(host: ChildHost) -> bool:
     """As many wait as shall, and nothing of a score is left."""
-    family = psutil.Process(host.zygote_pid).children(recursive=True)
-    return len(ready(host)) == WAITING and len(family) == 3 * WAITING
+    zygote = zygote_of(host)
+    family = zygote.children(recursive=True) if zygote else []
+    return len(ready(host)) == WAITING and len(family) == 2 * WAITING
 
 
 def born_before(host: ChildHost, folder: Path) -> float:
@@ -131,21 +132,21 @@ def test_a_killed_platform_leaves_none_that_waits(tmp_path: Path) -> None:
     assert platform.stdout is not None
     platform.stdout.readline()
     own = psutil.Process(platform.pid)
-    wait_for(lambda: len(own.children(recursive=True)) == 1 + 3 * WAITING)
+    wait_for(lambda: len(own.children(recursive=True)) == 1 + worlds() + 2 * WAITING)
     family = own.children(recursive=True)
     platform.kill()
     platform.communicate()
     assert psutil.wait_procs(family, PATIENCE_S)[1] == []
 
 
-@pytest.mark.parametrize("victim", ["keeper", "first process", "scorer's process"])
+@pytest.mark.parametrize("victim", ["keeper", "scorer's process"])
 def test_one_that_was_killed_while_it_waited_costs_no_score(
     host: ChildHost, tmp_path: Path, victim: str
 ) -> None:
     before = traces()
     for keeper in ready(host):
         family = [keeper, *keeper.children(recursive=True)]
-        family[["keeper", "first process", "scorer's process"].index(victim)].kill()
+        family[["keeper", "scorer's process"].index(victim)].kill()
         assert psutil.wait_procs(family, PATIENCE_S)[1] == []
     for _ in range(3):
         assert odd.score(host, tmp_path, "return good()").result.metrics == {"m": 1.0}

@@ -68,7 +68,7 @@ def test_a_result_names_every_wall_that_stands(host: ChildHost, tmp_path: Path) 
 )
 def test_a_wall_that_could_not_be_raised_is_not_claimed(missing: str, property_: str) -> None:
     raised: dict[str, str | None] = dict.fromkeys(
-        (*walls.KINDS, walls.FILES, walls.CAPABILITIES, walls.SECCOMP)
+        (walls.PIDS, *walls.KINDS, walls.FILES, walls.CAPABILITIES, walls.SECCOMP)
     )
     assert property_ in walls.isolation(raised, {})["enforced"]
     told = walls.isolation({**raised, missing: "Operation not permitted"}, {})

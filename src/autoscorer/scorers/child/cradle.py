@@ -55,9 +55,9 @@ class Cradle:
         with contextlib.suppress(OSError):
             socket.send_fds(self._scorers, [b"score"], [score[REQUEST], *score[PLACES:]])
 
-    def fork(self, keep: Keep) -> None:
-        """Fork the keeper. Raises OSError."""
-        if os.fork() == 0:
+    def fork(self, keep: Keep, fork: Callable[[], int]) -> None:
+        """Fork the keeper by ``fork``. Raises OSError."""
+        if fork() == 0:
             keep(self.keeper, self.scorer)
         self._theirs.close()
 
@@ -70,11 +70,18 @@ class Cradles:
     """The keepers that wait for a score: ``wanted`` once they were refilled."""
 
     def __init__(
-        self, wanted: int, *, keep: Keep, identities: Callable[[], object], mounts: int | None
+        self,
+        wanted: int,
+        *,
+        keep: Keep,
+        identities: Callable[[], object],
+        mounts: int | None,
+        fork: Callable[[], int] = os.fork,
     ) -> None:
         """``identities`` is what keepers are made of; ``mounts`` an open /proc/self/mountinfo, or none."""
         self._wanted = wanted if mounts is not None else 0
         self._keep = keep
+        self._fork = fork
         self._identities = identities
         self._made_of = identities()
         self._ready: deque[Cradle] = deque()
@@ -91,7 +98,7 @@ class Cradles:
                 return
         with contextlib.closing(Cradle()) as cradle:
             cradle.hand_over(score)  # before it is born: it finds its score
-            cradle.fork(self._keep)
+            cradle.fork(self._keep, self._fork)
 
     def refill(self) -> None:
         """Make keepers that wait. Where the machine has no process left there are none."""
@@ -100,7 +107,7 @@ class Cradles:
                 self._made_of = self._identities()
             cradle = Cradle()
             try:
-                cradle.fork(self._keep)
+                cradle.fork(self._keep, self._fork)
             except OSError:
                 cradle.close()
                 return

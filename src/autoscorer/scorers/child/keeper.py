@@ -2,8 +2,12 @@
 
 `keep` is called in a fork of the zygote and never returns. It raises the walls that are the same for every
 score, has the scorer's process forked behind them (`child.newborn`), and only then asks for its score: that
-may be there already, or come much later. It keeps exactly one. A supervisor as `confine.supervisor` is
-one, except that its program is forked, not exec'ed: an import of the libraries would cost a second.
+may be there already, or come much later. It keeps exactly one.
+
+Where pid namespaces can be made it is the first process of one: it takes in orphans, nobody in it can signal
+it, and with it the kernel ends all that the scorer started. Elsewhere it is a supervisor as
+`confine.supervisor` is one, except that its program is forked, not exec'ed: an import of the libraries would
+cost a second.
 """
 
 from __future__ import annotations
@@ -13,12 +17,13 @@ import os
 import select
 import signal
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from autoscorer.confine import supervisor
 from autoscorer.scorers.child import newborn, walls
 from autoscorer.scorers.child.cradle import receive
+from autoscorer.scorers.child.walls import Raised
 
 REQUEST, CONTROL, STATUS = range(3)  # the descriptors of a score that are the keeper's, in this order
 REQUEST_BYTES = 2**24
@@ -26,70 +31,69 @@ REQUEST_BYTES = 2**24
 
 @dataclass(frozen=True, kw_only=True)
 class Born:
-    """What the keeper has forked. ``report`` tells behind which walls it is; ``ends`` that it has ended,
-    where it has a pid namespace. ``failure``: it could not be."""
+    """What the keeper has forked. ``report`` tells behind which walls it is; end of file on ``leaves`` asks
+    the keeper to take this machine away. ``failure``: it could not be forked."""
 
     pid: int = 0
     report: int | None = None
-    ends: int | None = None
+    leaves: int | None = None
     failure: str = ""
 
 
-@dataclass
-class _Score:
-    """What the keeper was given to keep."""
-
-    descriptors: list[int]
-    request: dict[str, Any] = field(default_factory=dict)
-
-
-def keep(own: socket.socket, scorers: socket.socket) -> NoReturn:
+def keep(own: socket.socket, scorers: socket.socket, *, entered: Raised) -> NoReturn:
     """Be the keeper of the one score that comes through ``own``, then end.
 
     Through ``scorers`` comes the part of it that only the scorer's process gets. Both at their end: there
-    will be none.
+    will be none. ``entered`` is what the zygote's world is made of.
     """
-    score = _Score([])
+    score: list[int] = []
     try:
-        zygote = os.getppid()
+        name, zygote = _outer_pid(), os.getppid()
         supervisor.prctl(supervisor.PR_SET_PDEATHSIG, signal.SIGKILL)
         newborn.close_all_but({0, 1, 2, own.fileno(), scorers.fileno()})
         wakeup = supervisor.become_supervisor()
-        born = _fork(own, scorers)
+        born = _fork(own, scorers, entered)
         scorers.close()
-        score.descriptors = _awaited(own, born)
-        if score.descriptors:
-            _supervise(born, score, zygote=zygote, wakeup=wakeup)
+        score = _awaited(own, born)
+        if score:
+            supervisor.say(score[STATUS], f"keeper {name}")
+            _supervise(born, score, zygote=zygote, wakeup=wakeup, is_first=entered[walls.PIDS] is None)
     finally:
         # The parent waits for this end of file, not for our copy of the zygote's memory to go (1.5 ms).
-        if score.descriptors:
-            supervisor.close_quietly(score.descriptors[STATUS])
+        if score:
+            supervisor.close_quietly(score[STATUS])
         os._exit(0)  # whatever went wrong, there is one zygote
 
 
-def _fork(own: socket.socket, scorers: socket.socket) -> Born:
-    """Fork the scorer's process, or what forks it. What the machine refuses us (a process, a pipe) is
-    told, and no fault of the scorer's."""
+def _outer_pid() -> str:
+    """Our process id as the parent has it: /proc is still its own."""
     try:
-        raised = walls.raise_outer()
+        return os.readlink("/proc/self")  # noqa: PTH115
+    except OSError:
+        return str(os.getpid())
+
+
+def _fork(own: socket.socket, scorers: socket.socket, entered: Raised) -> Born:
+    """Fork the scorer's process. What the machine refuses us (a process, a pipe) is told, and no fault of
+    the scorer's."""
+    try:
+        raised = walls.raise_outer(entered)
         supervisor.prctl(supervisor.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user may have cleared it
         keeper = os.getpid()
         report, telling = os.pipe()
-        ends, ending = os.pipe()
+        leaves, leaving = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                newborn.close_all_but({0, 1, 2, scorers.fileno(), telling, ending})
-                newborn.become_scorer(scorers, raised, keeper=keeper, report=telling, ends=ending)
+                newborn.close_all_but({0, 1, 2, scorers.fileno(), telling, leaving})
+                newborn.become_scorer(scorers, raised, keeper=keeper, report=telling, leaving=leaving)
             finally:
                 os._exit(1)
     except OSError as exc:
         return Born(failure=f"{type(exc).__name__}: {exc}")
     os.close(telling)
-    os.close(ending)
-    if raised[walls.PIDS] is not None:
-        os.close(ends)
-    return Born(pid=pid, report=report, ends=ends if raised[walls.PIDS] is None else None)
+    os.close(leaving)
+    return Born(pid=pid, report=report, leaves=leaves)
 
 
 def _awaited(own: socket.socket, born: Born) -> list[int]:
@@ -103,28 +107,33 @@ def _awaited(own: socket.socket, born: Born) -> list[int]:
     return receive(own) if own.fileno() in dict(poller.poll(0)) else []
 
 
-def _supervise(born: Born, score: _Score, *, zygote: int, wakeup: int) -> None:
-    status = score.descriptors[STATUS]
-    supervisor.say(status, f"keeper {os.getpid()}")
-    config = json.loads(os.pread(score.descriptors[REQUEST], REQUEST_BYTES, 0))["keeper"]
-    os.close(score.descriptors[REQUEST])
-    told = {"failed": born.failure} if born.report is None else _report(born.report)
+def _supervise(born: Born, score: list[int], *, zygote: int, wakeup: int, is_first: bool) -> None:
+    config = json.loads(os.pread(score[REQUEST], REQUEST_BYTES, 0))["keeper"]
+    os.close(score[REQUEST])
+    told = _walls(born, is_first=is_first)
     if "failed" in told:
-        supervisor.say(status, f"failed {told['failed']}")
+        supervisor.say(score[STATUS], f"failed {told['failed']}")
         return
-    supervisor.say(status, f"walls {json.dumps(told)}")
+    supervisor.say(score[STATUS], f"walls {json.dumps(told)}")
     supervisor.stay(
         born.pid,
-        {**config, "wrapper": False, "own_pids": born.ends is not None, "ends": born.ends},
+        {**config, "wrapper": False},
         parent=zygote,
-        control=score.descriptors[CONTROL],
-        status=status,
+        control=score[CONTROL],
+        status=score[STATUS],
         wakeup=wakeup,
+        end=supervisor.end_namespace if is_first else supervisor.kill_tree,
     )
 
 
-def _report(report: int) -> dict[str, Any]:
+def _walls(born: Born, *, is_first: bool) -> dict[str, Any]:
     """Behind which walls the scorer's process is; "failed" and why if it is not."""
-    with os.fdopen(report, "rb") as file:
+    if born.report is None or born.leaves is None:
+        return {"failed": born.failure}
+    if is_first:
+        os.read(born.leaves, 1)  # end of file
+        walls.leave_machine()  # takes milliseconds that the scorer's process need not wait for
+        walls.strip_keeper()
+    with os.fdopen(born.report, "rb") as file:
         told: dict[str, Any] = json.loads(file.read() or b'{"failed": "it ended while it was set up"}')
     return told

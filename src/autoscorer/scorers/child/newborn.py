@@ -1,13 +1,11 @@
-"""The scorer's process from its birth to the moment foreign code runs in it, and the first of its namespace.
+"""The scorer's process from its birth to the moment foreign code runs in it.
 
-Between keeper and scorer stands, where pid namespaces can be made, the first process of a new one: it
-takes in orphans, and with it the kernel ends all that the scorer started. Both are forked before they
-know whose score it will be; what a score has of its own comes last, and the scorer's code after that.
+It is forked before it knows whose score it will be; what a score has of its own comes last, and the scorer's
+code after that.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -28,14 +26,17 @@ FIXED = 5
 REQUEST_BYTES = 2**24
 
 
-def become_scorer(scores: socket.socket, raised: Raised, *, keeper: int, report: int, ends: int) -> NoReturn:
+def become_scorer(
+    scores: socket.socket, raised: Raised, *, keeper: int, report: int, leaving: int
+) -> NoReturn:
     """In a fork of the keeper: confine it, take the score from ``scores``, tell ``report`` behind which
     walls it is, let go of all that is not the scorer's, compute.
 
-    The first process of the namespace, if there is one, tells ``ends`` when nothing is left.
+    A keeper that stands behind the same walls takes this machine away when ``leaving`` is closed.
     """
+    leave = walls.leave_machine if raised[walls.PIDS] is not None else lambda: os.close(leaving)
     try:
-        raised, leave = _confined(raised, keeper=keeper, ends=ends)
+        raised = _confined(raised, keeper=keeper)
         descriptors = receive(scores)
         if not descriptors:
             os._exit(0)  # there will be none
@@ -55,24 +56,20 @@ def become_scorer(scores: socket.socket, raised: Raised, *, keeper: int, report:
         os._exit(1)
 
 
-def _confined(raised: Raised, *, keeper: int, ends: int) -> tuple[Raised, Callable[[], None]]:
-    """As far as it is the same for every score: the walls, and what has this machine's root taken away."""
+def _confined(raised: Raised, *, keeper: int) -> Raised:
+    """As far as it is the same for every score."""
     supervisor.prctl(supervisor.PR_SET_PDEATHSIG, signal.SIGKILL)
-    own_pids = raised[walls.PIDS] is None
-    if not own_pids and os.getppid() != keeper:
+    if os.getppid() != keeper:
         os._exit(1)
     os.setsid()
     os.umask(0o022)
-    supervisor.go_first()
-    raised = walls.raise_files(raised)
-    leave = walls.leave_machine
-    if own_pids:
-        walls.hide_first_process()
-        leave = _fork_and_wait(ends)
+    if raised[walls.PIDS] is None:
         walls.show_scorers_process()
-    os.close(ends)
+    else:
+        raised = walls.raise_files(raised)
+    supervisor.go_first(machine=walls.machine_root(raised))
     _forget_signals()
-    return raised, leave
+    return raised
 
 
 def _with_its_own(
@@ -88,45 +85,6 @@ def _with_its_own(
     supervisor.lower_limits(config)
     walls.close_files(raised, request)
     return walls.raise_inner(raised, is_memory_counted=config["is_memory_counted"])
-
-
-def _fork_and_wait(ends: int) -> Callable[[], None]:
-    """Return in a child; stay behind as the first process of the namespace, which takes in orphans.
-
-    What is returned makes it leave this machine: that takes it milliseconds the child need not wait for.
-    """
-    asked, asking = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(asked)
-        return lambda: os.close(asking)
-    try:
-        close_all_but({ends, asked})
-        os.read(asked, 1)  # end of file
-        walls.leave_machine()
-        walls.strip_first_process()
-        _forget_signals()
-        told = supervisor.ended_line(_end_of_all(child))
-        os.write(ends, told.encode())
-    finally:
-        os._exit(0)
-
-
-def _end_of_all(child: int) -> int | None:
-    """Wait until ``child`` has ended, end all else in the namespace; its wait status.
-
-    A process that has nobody left to take in has nobody below it: without children we are alone.
-    """
-    ended = None
-    while True:
-        try:
-            pid, wait_status = os.wait()
-        except ChildProcessError:
-            return ended
-        if pid == child:
-            ended = wait_status
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, signal.SIGKILL)  # all but us, and a fork of theirs does not outrun it
 
 
 def _arrange_descriptors(descriptors: list[int], numbers: list[int]) -> int:

@@ -12,10 +12,9 @@ from autoscorer.confine import namespaces, properties, root
 from autoscorer.confine.bubblewrap import Host
 from autoscorer.confine.seccomp import own_filter
 
-PIDS, NETWORK, IPC, NAMES, CGROUPS = "pids", "network", "ipc", "names", "cgroups"
+USER, PIDS, NETWORK, IPC, NAMES, CGROUPS = "user", "pids", "network", "ipc", "names", "cgroups"
 FILES, CAPABILITIES, SECCOMP = "files", "capabilities", "seccomp"
 KINDS = {
-    PIDS: namespaces.PIDS,
     NETWORK: namespaces.NETWORK,
     IPC: namespaces.IPC,
     NAMES: namespaces.NAMES,
@@ -31,14 +30,20 @@ def prepare() -> None:
         _filter(is_memory_counted)
 
 
-def raise_outer() -> Raised:
-    """In the keeper: namespaces. The pid namespace begins with its next child."""
-    return namespaces.enter(KINDS)
+def raise_outer(entered: Raised) -> Raised:
+    """In the keeper, on top of what it was forked in: namespaces, and where it is the first process of one
+    the root file system as well. Raises OSError as `raise_files`."""
+    raised = {**entered, **namespaces.enter(KINDS)}
+    if raised[PIDS] is not None:
+        return raised
+    raised = raise_files(raised)
+    namespaces.attempt(namespaces.hide_memory)  # nobody else may look into the keeper or write to it
+    return raised
 
 
 def raise_files(raised: Raised) -> Raised:
-    """In its child: a root file system of its own with what every scorer sees. Raises OSError if something
-    in it is missing. `add_files` is still to come."""
+    """A root file system of its own with what every scorer sees. Raises OSError if something in it is
+    missing. `add_files` is still to come."""
     denied = namespaces.attempt(root.begin)
     if denied is None:
         held = root.hold(_system())
@@ -110,12 +115,7 @@ def raise_inner(raised: Raised, *, is_memory_counted: bool) -> Raised:
     return {**raised, CAPABILITIES: dropped, SECCOMP: filtered}
 
 
-def hide_first_process() -> None:
-    """Before it forks the scorer's process: no other may look into it or write to it."""
-    namespaces.attempt(namespaces.hide_memory)
-
-
-def strip_first_process() -> None:
+def strip_keeper() -> None:
     """The first process of the pid namespace waits and nothing else."""
     namespaces.attempt(namespaces.drop_capabilities)
 
@@ -135,7 +135,7 @@ def seen(raised: Raised, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def isolation(raised: Mapping[str, str | None], caps_enforced: Mapping[str, str]) -> dict[str, Any]:
     """What a result says of it: ``{"mode", "enforced", "not_enforced"}``."""
-    stands = {name: raised.get(name, "") is None for name in (*KINDS, FILES, CAPABILITIES, SECCOMP)}
+    stands = {name: raised.get(name, "") is None for name in (PIDS, *KINDS, FILES, CAPABILITIES, SECCOMP)}
     held = {
         properties.NETWORK: stands[NETWORK],
         properties.PACKAGES: stands[FILES],

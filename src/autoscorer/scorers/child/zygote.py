@@ -11,6 +11,7 @@ nothing is left when the parent is gone.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import importlib.util
@@ -32,10 +33,11 @@ POLL_MS = 1000
 def main() -> None:
     gc.disable()
     control = socket.socket(fileno=int(sys.argv[1]))
-    parent = os.getppid()
     hello = json.loads(control.recv(MESSAGE_BYTES))
     sys.path[:] = list(dict.fromkeys([*sys.path, *hello["search_path"]]))
     _take_package(hello["package"])
+    world = importlib.import_module("autoscorer.scorers.child.world").enter(control)
+    parent = os.getppid()
     for module in hello["modules"]:
         importlib.import_module(module)
     walls = importlib.import_module("autoscorer.scorers.child.walls")
@@ -43,11 +45,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes in ended keepers
     mounts = _mounts()
+    keep = importlib.import_module("autoscorer.scorers.child.keeper").keep
     cradles = importlib.import_module("autoscorer.scorers.child.cradle").Cradles(
         hello["waiting_keepers"],
-        keep=importlib.import_module("autoscorer.scorers.child.keeper").keep,
+        keep=functools.partial(keep, entered=world.raised),
         identities=walls.identities,
         mounts=mounts,
+        fork=world.fork,
     )
     gc.collect()
     gc.freeze()  # the children share these pages as long as no collection writes to them

@@ -18,6 +18,7 @@ from autoscorer.access.first import first_organisation
 from autoscorer.access.tokens import make_token
 from autoscorer.api.app import create_app
 from autoscorer.api.service import Service, make_service
+from autoscorer.api.submissions import Submissions
 from autoscorer.queues.store_queue import StoreQueue
 from autoscorer.store.records import Job, Role
 from autoscorer.store.sql_store import SqlStore
@@ -139,7 +140,7 @@ def make_api_site(root: Path, *, url: str | None = None, **environ: str) -> ApiS
     catalog = runtime.open_catalog(site.settings, isolate=True)
     service = make_service(site.settings, store=store, queue=StoreQueue(store), catalog=catalog)
     intake = replace(service.intake, backends=(*service.intake.backends, "stub"))
-    service = replace(service, intake=intake)
+    service = replace(service, intake=intake, submissions=Submissions(intake))
     app = create_app(service)
     client = TestClient(app, raise_server_exceptions=False)
     return ApiSite(site, store, service, app, client)

@@ -1,49 +1,310 @@
-"""Threads of submissions: a few, and none of them for what may take long."""
+"""Submissions that come at once: together through the store, and none held up by another's slow folder."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
-from autoscorer.api.submissions import THREADS, in_turn
+from autoscorer.access.principal import Principal
+from autoscorer.api import rounds, submissions
+from autoscorer.api.submissions import Submissions
+from autoscorer.intake.submitting import Checked, Intake
 from autoscorer.schemas.service import JobRequest
+from autoscorer.store.records import JobQuery, Role, Submission
+from autoscorer.utils.errors import AutoscorerError
+from autoscorer.utils.logger import bound, bound_ids
+from tests.api.sites import ApiSite
+from tests.worker.sites import until
 
-QUICK = JobRequest(workspace="w")
-COPYING = JobRequest(workspace="w", spec={"job_id": "another"})
+NEVER_S = 1e9
 
 
-async def asked_meanwhile(busy: JobRequest) -> bool:
-    """Whether a quick submission is answered while as many as there are threads wait for ``busy`` ones."""
-    begun, release = threading.Semaphore(0), threading.Event()
+@dataclass
+class SlowIntake:
+    """An intake whose file system hangs for every folder below `slow/`, until it is let go."""
 
-    def wait() -> None:
-        begun.release()
-        release.wait(30)
+    real: Intake
+    let_go: threading.Event = field(default_factory=threading.Event)
+    hanging: list[str] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)  # how many at once
+    ids: list[object] = field(default_factory=list)
 
-    tasks = [asyncio.create_task(in_turn(busy, wait)) for _ in range(THREADS)]
-    for _ in tasks:
-        await asyncio.to_thread(begun.acquire, timeout=30)
-    quick = asyncio.create_task(in_turn(QUICK, lambda: None))
-    # One that takes another way has come and gone: whatever can be answered has been begun by then.
-    await in_turn(COPYING, lambda: None)
-    done, _ = await asyncio.wait([quick], timeout=30 if busy is COPYING else 0.2)
-    release.set()
-    await asyncio.gather(quick, *tasks)
-    return bool(done)
+    def submit(self, asked: JobRequest, principal: Principal, *, key: str | None) -> Submission:
+        with ExitStack() as held:
+            found = self.check(asked, principal, key=key, held=held)
+            outcome = found if isinstance(found, Submission) else self.keep([found])[0]
+        assert isinstance(outcome, Submission)
+        return outcome
+
+    def check(self, asked: JobRequest, principal: Principal, *, key: str | None, held: ExitStack) -> Any:
+        self.ids.append(bound_ids().get("request_id"))
+        if asked.workspace.startswith("slow/"):
+            self.hanging.append(asked.workspace)
+            assert self.let_go.wait(60)
+        return self.real.check(asked.model_copy(update={"spec": None}), principal, key=key, held=held)
+
+    def keep(self, checked: Sequence[Checked]) -> list[Submission | Exception]:
+        self.kept.append(len(checked))
+        return self.real.keep(checked)
+
+
+@pytest.fixture
+def intake(api: ApiSite) -> Iterator[SlowIntake]:
+    slow = SlowIntake(api.service.intake)
+    yield slow
+    slow.let_go.set()
+
+
+@pytest.fixture
+def ada(api: ApiSite) -> Principal:
+    return Principal(
+        organisation_id=api.organisation("default"), subject="ada", role=Role.ORGANISER, token_id="t"
+    )
+
+
+def folder(api: ApiSite, below: str, **spec: Any) -> str:
+    """A new workspace in a folder of that name, as a request names it."""
+    made = api.site.workspace("good", below=api.home / below, **spec)
+    return api.name(made)
+
+
+def asked_of(line: Submissions, principal: Principal) -> Callable[[str], Coroutine[Any, Any, Submission]]:
+    return lambda name: line.submit(JobRequest(workspace=name, action="score"), principal, key=None)
+
+
+async def answered(task: asyncio.Task[Submission], *, within_s: float) -> bool:
+    return bool((await asyncio.wait([task], timeout=within_s))[0])
+
+
+async def hanging(intake: SlowIntake, number: int) -> None:
+    await asyncio.to_thread(until, lambda: len(intake.hanging) >= number)
+
+
+def test_those_that_come_together_are_kept_together_and_fail_alone(
+    api: ApiSite, intake: SlowIntake, ada: Principal
+) -> None:
+    names = [folder(api, "quick") for _ in range(6)]
+
+    async def submit_all() -> list[Submission | BaseException]:
+        submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]  # as much of it as is used
+        return await asyncio.gather(
+            *(submit(name) for name in [*names[:3], "quick/none", *names[3:]]), return_exceptions=True
+        )
+
+    outcomes = asyncio.run(submit_all())
+    refused = outcomes.pop(3)
+    assert isinstance(refused, AutoscorerError)
+    assert refused.code == "NOT_FOUND"
+    assert [one.job.workspace for one in outcomes if isinstance(one, Submission)] == names
+    assert intake.kept == [6]
+
+
+def test_a_round_takes_so_many_and_no_more(
+    api: ApiSite, intake: SlowIntake, ada: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "MOST", 4)
+    names = [folder(api, "quick") for _ in range(10)]
+
+    async def submit_all() -> None:
+        submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]
+        await asyncio.gather(*map(submit, names))
+
+    asyncio.run(submit_all())
+    assert intake.kept == [4, 4, 2]
+
+
+def test_what_is_logged_of_each_carries_its_own_request(
+    api: ApiSite, intake: SlowIntake, ada: Principal
+) -> None:
+    async def submit_all() -> None:
+        submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]
+
+        async def of(number: int) -> None:
+            with bound(request_id=number):
+                await submit(folder(api, "quick"))
+
+        await asyncio.gather(*(of(number) for number in range(4)))
+
+    asyncio.run(submit_all())
+    assert sorted(map(str, intake.ids)) == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize(
-    ("busy", "is_answered"), [(COPYING, True), (QUICK, False)], ids=["copies", "control"]
+    ("at_once", "stuck_s", "is_answered"),
+    [(8, 0.1, True), (1, 0.1, True), (8, NEVER_S, True), (1, NEVER_S, False)],
+    ids=["as it is", "only one round", "none counts as stuck", "control: neither"],
 )
-def test_copies_hold_up_no_quick_submission_as_quick_ones_would(busy: JobRequest, is_answered: bool) -> None:
-    assert asyncio.run(asked_meanwhile(busy)) is is_answered
+def test_a_folder_that_hangs_holds_up_no_other(
+    api: ApiSite,
+    intake: SlowIntake,
+    ada: Principal,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+    stuck_s: float,
+    is_answered: bool,
+) -> None:
+    monkeypatch.setattr(submissions, "ROUNDS", at_once)
+    monkeypatch.setattr(submissions, "STUCK_S", stuck_s)
+    names = [folder(api, "quick"), folder(api, "slow"), folder(api, "quick"), folder(api, "quick")]
+
+    async def submit_all() -> list[bool]:
+        submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]
+        tasks = [asyncio.create_task(submit(name)) for name in names[:3]]  # one before it, one after it
+        await hanging(intake, 1)
+        tasks.append(asyncio.create_task(submit(names[3])))
+        within_s = 20.0 if is_answered else 0.5
+        # What had been checked before in its round is held up as long as that does not count as stuck.
+        ahead = [tasks[0]] if stuck_s != NEVER_S else []
+        found = [await answered(task, within_s=within_s) for task in [*ahead, *tasks[2:]]]
+        intake.let_go.set()
+        await asyncio.gather(*tasks)
+        return found
+
+    assert set(asyncio.run(submit_all())) == {is_answered}
+    jobs = api.store.jobs.page(JobQuery()).jobs
+    assert sorted(job.workspace for job in jobs) == sorted(names)  # none lost, none twice
 
 
-def test_each_event_loop_has_threads_of_its_own() -> None:
-    def answered(act: Callable[[], int]) -> int:
-        return asyncio.run(in_turn(QUICK, act))
+@pytest.mark.parametrize(
+    ("patience_s", "is_refused"), [(0.2, True), (NEVER_S, False)], ids=["as it is", "control"]
+)
+def test_one_that_hangs_for_long_is_answered_and_nothing_comes_of_it_later(
+    api: ApiSite,
+    intake: SlowIntake,
+    monkeypatch: pytest.MonkeyPatch,
+    patience_s: float,
+    is_refused: bool,
+) -> None:
+    monkeypatch.setattr(submissions, "STUCK_S", 0.1)
+    monkeypatch.setattr(submissions, "PATIENCE_S", patience_s)
+    api.app.state.service = replace(api.service, submissions=Submissions(intake))  # type: ignore[arg-type]
+    name = folder(api, "slow")
+    asked = {"workspace": name, "action": "score"}
+    if not is_refused:
+        threading.Timer(0.5, intake.let_go.set).start()
+    with api.client:  # one event loop for all requests
+        answer = api.ask("POST", "/submit", json=asked)
+        if not is_refused:
+            assert answer.status_code == 202
+            return
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        error = answer.json()["error"]
+        assert (error["code"], error["details"]["cause"]) == ("RESOURCE_UNAVAILABLE", "workspace")
+        assert error["message"] == f"The folder of {name} does not answer; try again later."
+        assert error["details"]["hint"]
+        intake.let_go.set()
+        until(lambda: not [one for one in threading.enumerate() if one.name == "submissions"])
+        assert api.store.jobs.page(JobQuery()).jobs == ()
+        # It was not in vain: the folder answers again.
+        assert api.ask("POST", "/submit", json=asked).status_code == 202
 
-    assert [answered(lambda number=number: number) for number in range(3)] == [0, 1, 2]  # type: ignore[misc]
+
+@pytest.mark.parametrize(
+    ("most", "is_refused"), [(2, True), (1000, False)], ids=["as it is", "control: no limit"]
+)
+def test_a_folder_that_hangs_takes_only_so_many_threads(
+    api: ApiSite,
+    intake: SlowIntake,
+    ada: Principal,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    is_refused: bool,
+) -> None:
+    monkeypatch.setattr(submissions, "ROUNDS", 1)
+    monkeypatch.setattr(submissions, "STUCK_S", 0.05)
+    monkeypatch.setattr(submissions, "MOST_STUCK", most)
+    slow, quick = [folder(api, "slow") for _ in range(8)], folder(api, "quick")
+
+    async def submit_all() -> list[bool]:
+        submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]
+        tasks = [asyncio.create_task(submit(name)) for name in slow]
+        await hanging(intake, 2 if is_refused else len(slow))
+        if is_refused:  # those in the line, then one more
+            await asyncio.wait(tasks[2:], timeout=20)
+            tasks.append(asyncio.create_task(submit(slow[0])))
+            await asyncio.wait(tasks[8:], timeout=20)
+        await asyncio.wait_for(submit(quick), 20)  # of the same organisation
+        refused = [task.done() and _code(task) == "RESOURCE_UNAVAILABLE" for task in tasks]
+        intake.let_go.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return refused
+
+    assert asyncio.run(submit_all()) == ([False] * 2 + [True] * 7 if is_refused else [False] * 8)
+    assert len(intake.hanging) == (2 if is_refused else 8)
+
+
+def _code(task: asyncio.Task[Submission]) -> str:
+    error = task.exception()
+    return error.code if isinstance(error, AutoscorerError) else str(error)
+
+
+@pytest.mark.parametrize("spec", [{"job_id": "another"}, None], ids=["copies", "control"])
+def test_one_that_copies_a_workspace_has_a_thread_elsewhere(
+    api: ApiSite,
+    intake: SlowIntake,
+    ada: Principal,
+    monkeypatch: pytest.MonkeyPatch,
+    spec: dict[str, Any] | None,
+) -> None:
+    monkeypatch.setattr(submissions, "ROUNDS", 1)
+    monkeypatch.setattr(submissions, "STUCK_S", NEVER_S)
+    slow, quick = folder(api, "slow"), folder(api, "quick")
+
+    async def submit_all() -> bool:
+        line = Submissions(intake)  # type: ignore[arg-type]
+        asked = JobRequest(workspace=slow, action="score", spec=spec)
+        copying = asyncio.create_task(line.submit(asked, ada, key=None))
+        await hanging(intake, 1)
+        other = asyncio.create_task(asked_of(line, ada)(quick))
+        is_answered = await answered(other, within_s=20 if spec else 0.3)
+        intake.let_go.set()
+        await asyncio.gather(copying, other)
+        return is_answered
+
+    assert asyncio.run(submit_all()) is (spec is not None)
+
+
+def test_each_event_loop_has_a_line_of_its_own(api: ApiSite, intake: SlowIntake, ada: Principal) -> None:
+    submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]
+    names = [folder(api, "quick") for _ in range(3)]
+    assert [asyncio.run(submit(name)).job.workspace for name in names] == names
+
+
+def test_whoever_has_gone_is_not_told_and_holds_up_nobody(
+    api: ApiSite, intake: SlowIntake, ada: Principal
+) -> None:
+    names = [folder(api, "slow"), folder(api, "quick")]
+
+    async def submit_all() -> Submission:
+        submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]
+        gone = asyncio.create_task(submit(names[0]))
+        await hanging(intake, 1)
+        gone.cancel()
+        intake.let_go.set()
+        return await submit(names[1])
+
+    assert asyncio.run(submit_all()).job.workspace == names[1]
+    until(lambda: len(api.store.jobs.page(JobQuery()).jobs) == 2)  # it was asked for, so it is kept
+
+
+def test_a_fault_of_ours_in_keeping_leaves_nobody_waiting(
+    api: ApiSite, intake: SlowIntake, ada: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_checked: object) -> list[Submission | Exception]:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(intake, "keep", broken)
+    names = [folder(api, "quick") for _ in range(3)]
+
+    async def submit_all() -> list[Submission | BaseException]:
+        submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]
+        return await asyncio.wait_for(asyncio.gather(*map(submit, names), return_exceptions=True), 20)
+
+    assert [str(outcome) for outcome in asyncio.run(submit_all())] == ["a fault of ours"] * 3

@@ -12,11 +12,17 @@ from autoscorer.store.base import Store
 from autoscorer.store.records import (
     JobQuery,
     NewJob,
+    Submission,
     SubmitOutcome,
 )
 from autoscorer.store.transitions import JobState
 from autoscorer.utils.errors import AutoscorerError
 from tests.contracts.store_cases import HOOK, StoreCase, at_once, new_job
+
+
+def _told(outcome: object) -> tuple[SubmitOutcome, str]:
+    assert isinstance(outcome, Submission), outcome
+    return outcome.outcome, outcome.job.task_id
 
 
 class Submitting(StoreCase):
@@ -106,6 +112,41 @@ class Submitting(StoreCase):
         assert len({submission.job.task_id for submission in outcomes}) == 1
         created = [s for s in outcomes if s.outcome is SubmitOutcome.CREATED]
         assert len(created) == 1
+
+    def test_submissions_handed_in_together_become_what_one_after_another_would(
+        self, store: Store, acme: str
+    ) -> None:
+        standing = store.jobs.submit(new_job(acme, 1)).job
+        outcomes = store.jobs.submit_all(
+            [
+                new_job(acme, 2, idempotency_key="key", request_sha256="aa"),
+                new_job(acme, 9, workspace="w/1"),  # has a job under way
+                new_job("nobody", 3),
+                new_job(acme, 4),
+                new_job(acme, 4, workspace="w/5"),  # the label of the one before
+                new_job(acme, 4, job_id="another"),  # the workspace of that one
+                new_job(acme, 2, idempotency_key="key", request_sha256="aa"),
+                new_job(acme, 6, idempotency_key="key", request_sha256="bb"),
+            ]
+        )
+        told = [(one.code, one.cause) if isinstance(one, AutoscorerError) else _told(one) for one in outcomes]
+        second, fourth = (_told(outcomes[number])[1] for number in (0, 3))
+        assert told == [
+            (SubmitOutcome.CREATED, second),
+            (SubmitOutcome.ALREADY_ACTIVE, standing.task_id),
+            ("NOT_FOUND", ""),
+            (SubmitOutcome.CREATED, fourth),
+            ("CONFLICT", "job_id"),
+            (SubmitOutcome.ALREADY_ACTIVE, fourth),
+            (SubmitOutcome.REPLAYED, second),
+            ("CONFLICT", "idempotency_key"),
+        ]
+        kept = store.jobs.page(JobQuery()).jobs
+        assert [job.task_id for job in kept] == [fourth, second, standing.task_id]
+        assert all(len(store.jobs.events(job.task_id)) == 1 for job in kept)
+
+    def test_none_handed_in_is_no_fault(self, store: Store) -> None:
+        assert list(store.jobs.submit_all([])) == []
 
     def test_a_list_is_newest_first_in_pages_without_gaps(self, store: Store, acme: str) -> None:
         ids = [store.jobs.submit(new_job(acme, n)).job.job_id for n in range(7)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
@@ -117,13 +117,13 @@ def test_a_version_replaced_while_a_job_is_being_made_stays_for_it(
     waiting: Waiting, monkeypatch: pytest.MonkeyPatch, is_held: bool
 ) -> None:
     waiting.score()
-    jobs, submit = waiting.store.jobs, waiting.store.jobs.submit
+    jobs, submit_all = waiting.store.jobs, waiting.store.jobs.submit_all
 
-    def after_a_load(new: NewJob) -> Submission:
+    def after_a_load(asked: Sequence[NewJob]) -> Sequence[Submission | Exception]:
         waiting.load("2")
-        return submit(new)
+        return submit_all(asked)
 
-    monkeypatch.setattr(jobs, "submit", after_a_load)
+    monkeypatch.setattr(jobs, "submit_all", after_a_load)
     if not is_held:
         found = waiting.catalog.find("mine")
         monkeypatch.setattr(waiting.catalog, "held", lambda _name: nullcontext(found))

@@ -66,9 +66,10 @@ STATUS: Mapping[str, int] = {
     "RESOURCE_UNAVAILABLE": 503,
     "STORE_UNAVAILABLE": 503,
 }
-_HEADERS: Mapping[str, Mapping[str, str]] = {
+_HEADERS: Mapping[str, Mapping[str, str]] = {  # by the same keys
     "UNAUTHENTICATED": {"WWW-Authenticate": "Bearer"},
     "STORE_UNAVAILABLE": {"Retry-After": "5"},
+    "RESOURCE_UNAVAILABLE.workspace": {"Retry-After": "5"},
 }
 
 
@@ -118,7 +119,8 @@ def refusal(
     meta: Mapping[str, Any] | None = None,
 ) -> Response:
     """``error`` in the envelope, with the status of its code."""
-    all_headers = {**_HEADERS.get(error.code, {}), **(headers or {})}
+    usual = _HEADERS.get(f"{error.code}.{error.cause}", _HEADERS.get(error.code, {}))
+    all_headers = {**usual, **(headers or {})}
     status = status_of(error)
     return _response(dict(data or {}), error, status=status, warnings=(), headers=all_headers, meta=meta)
 

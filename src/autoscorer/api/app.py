@@ -45,7 +45,8 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, faults.on_invalid)
     app.add_exception_handler(HTTPException, faults.on_http)
     for router in routers():
-        app.include_router(router)
+        # `include_router` would look for a route twice, and our routers are as they are to be.
+        app.router.routes.extend(router.routes)
     _describe_security(app)
     return app
 

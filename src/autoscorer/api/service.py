@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from autoscorer import runtime, service_runtime
 from autoscorer.access.recent import RecentTokens
 from autoscorer.api.streams import Streams
+from autoscorer.api.submissions import Submissions
 from autoscorer.api.watches import Watches
 from autoscorer.intake.homes import Homes
 from autoscorer.intake.submitting import Intake
@@ -35,6 +36,7 @@ class Service:
     catalog: Catalog
     homes: Homes
     intake: Intake
+    submissions: Submissions
     streams: Streams = field(default_factory=Streams)
     watches: Watches = field(default_factory=Watches)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -69,6 +71,7 @@ def make_service(
         catalog=catalog,
         homes=homes,
         intake=intake,
+        submissions=Submissions(intake),
         faults=faults,
         scrape=service_runtime.make_scrape(settings, store, catalog),
         metrics_token=metrics_token(settings),

@@ -1,34 +1,133 @@
-"""Submitting in threads of its own: a few, for any more only have all of them wait for one another."""
+"""Submitting: those that come at once go through checks, store and answers together.
+
+Python computes in one thread at a time and the store writes in one, and each change of threads costs as much
+as a check. So a thread takes all that waits. Another one joins it only when that takes long, as on a slow
+disk; a folder whose file system does not answer holds up its own requests alone, and not for ever.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+import asyncio
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from weakref import WeakKeyDictionary
 
-from anyio import CapacityLimiter, to_thread
-from anyio.lowlevel import RunVar
+from starlette.concurrency import run_in_threadpool
 
+from autoscorer.access.principal import Principal
+from autoscorer.api.rounds import Answers, Round, Wish
+from autoscorer.intake.submitting import Intake
 from autoscorer.schemas.service import JobRequest
+from autoscorer.store.records import Submission
 
-Answered = TypeVar("Answered")
-# Python computes in one thread at a time, and the store writes in one: with 40, as many as a server has, a
-# submission took twice the processor time.
-THREADS = 8
-_quick: RunVar[CapacityLimiter] = RunVar("autoscorer_quick_submissions")
-
-
-async def in_turn(asked: JobRequest, submit: Callable[[], Answered]) -> Answered:
-    """What ``submit`` returns, from a thread; those that come first are first.
-
-    One that copies a workspace may take long, so it takes its thread elsewhere and holds up nobody.
-    """
-    return await to_thread.run_sync(submit, limiter=_limiter() if asked.spec is None else None)
+ROUNDS = 8  # at once, beside those that are stuck
+NEXT_S = 0.05  # what waits does not wait longer for a round under way
+STUCK_S = 1.0  # in one check: the round's others go on without it
+PATIENCE_S = 15.0
+MOST_STUCK = 4  # of one folder: whoever asks for it as well is refused at once
 
 
-def _limiter() -> CapacityLimiter:
-    """That of this event loop: one cannot wake what waits in another."""
-    try:
-        return _quick.get()
-    except LookupError:
-        _quick.set(CapacityLimiter(THREADS))
-        return _quick.get()
+class Submissions:
+    """Where requests are handed in. For any number of event loops, a line each."""
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
+
+    async def submit(self, asked: JobRequest, principal: Principal, *, key: str | None) -> Submission:
+        """As `Intake.submit`; RESOURCE_UNAVAILABLE (workspace) when the folder does not answer.
+
+        One that copies a workspace may take long, so it has a thread elsewhere and holds up nobody.
+        """
+        if asked.spec is not None:
+            return await run_in_threadpool(self._intake.submit, asked, principal, key=key)
+        loop = asyncio.get_running_loop()
+        line = self._lines.get(loop)
+        if line is None:
+            line = self._lines[loop] = _Line(self._intake, loop)
+        wish = Wish(asked, principal, key, loop.create_future())
+        line.add(wish)
+        return await wish.answer
+
+
+class _Line:
+    """What waits in one event loop, and the rounds under way. Only rounds run in other threads."""
+
+    def __init__(self, intake: Intake, loop: asyncio.AbstractEventLoop) -> None:
+        self._intake = intake
+        self._loop = loop
+        self._waiting: deque[Wish] = deque()
+        self._rounds: set[Round] = set()
+        self._stuck: dict[Round, Wish] = {}
+        self._began_s = 0.0
+        self._is_watched = False
+
+    def add(self, wish: Wish) -> None:
+        if self._stuck and self._is_barred(wish):
+            wish.refuse()
+            return
+        if not self._waiting:  # once all that came with it is in the line
+            self._loop.call_soon(self._begin)
+        self._waiting.append(wish)
+
+    def _begin(self) -> None:
+        """Another round, if one is needed."""
+        if not self._is_watched and (self._rounds or self._waiting):
+            self._is_watched = True
+            self._loop.call_later(NEXT_S, self._watch)
+        now_s, n_busy = time.monotonic(), sum(not one.is_alone for one in self._rounds)
+        if not self._waiting or n_busy >= ROUNDS or (n_busy > 0 and now_s - self._began_s < NEXT_S):
+            return
+        one = Round(self._intake, self._waiting)
+        threading.Thread(target=self._run, args=(one,), name="submissions", daemon=True).start()
+        self._began_s = now_s
+        self._rounds.add(one)
+
+    def _run(self, one: Round) -> None:
+        """In a thread of its own."""
+        answers = one.run()
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._finish, one, answers)
+
+    def _finish(self, one: Round, answers: Answers) -> None:
+        self._rounds.discard(one)
+        self._stuck.pop(one, None)
+        for wish, outcome in answers:
+            wish.hear(outcome)
+        self._begin()
+
+    def _watch(self) -> None:
+        """Now and then while anything is under way: what takes long holds up no other, nor for ever."""
+        self._is_watched = False
+        for one in self._rounds:
+            taken_s = one.checks_for_s()
+            if taken_s > STUCK_S and not one.is_alone:
+                self._leave_alone(one)
+            if taken_s > PATIENCE_S and (wish := one.give_up()) is not None:
+                wish.refuse()
+        self._sift()
+        self._begin()
+
+    def _leave_alone(self, one: Round) -> None:
+        wish, others = one.leave_alone()
+        if wish is not None:
+            self._stuck[one] = wish
+            self._waiting.extendleft(reversed(others))
+
+    def _sift(self) -> None:
+        """Refuse what has waited too long, or asks for a folder that does not answer."""
+        kept = []
+        oldest_s = time.monotonic() - PATIENCE_S
+        with suppress(IndexError):  # rounds take from it meanwhile
+            while True:
+                wish = self._waiting.popleft()
+                if wish.since_s < oldest_s or self._is_barred(wish):
+                    wish.refuse()
+                else:
+                    kept.append(wish)
+        self._waiting.extendleft(reversed(kept))
+
+    def _is_barred(self, wish: Wish) -> bool:
+        return sum(stuck.folder == wish.folder for stuck in self._stuck.values()) >= MOST_STUCK

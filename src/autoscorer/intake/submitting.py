@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ from autoscorer.workspace import Glimpse, Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A request that may become a job. ``made`` is the folder that was made for it, ``context`` its ids."""
+
+    new: NewJob
+    principal: Principal
+    made: Path | None
+    context: Context = field(default_factory=copy_context, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Intake:
     """What it takes to accept jobs. Safe to use from several threads."""
 
@@ -61,21 +72,42 @@ class Intake:
         ``key`` is the caller's Idempotency-Key. Raises NOT_FOUND, FORBIDDEN, BAD_REQUEST,
         CONFIG_VALIDATION_ERROR, LIMIT_EXCEEDED, SCORER_NOT_FOUND, CONFLICT, WORKSPACE_BUSY.
         """
+        with ExitStack() as held:
+            found = self.check(asked, principal, key=key, held=held)
+            outcome = found if isinstance(found, Submission) else self.keep([found])[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def check(
+        self, asked: JobRequest, principal: Principal, *, key: str | None, held: ExitStack
+    ) -> Checked | Submission:
+        """Every check of `submit`; the job that stands already when the request is repeated.
+
+        What the job is pinned to stays until ``held`` is closed: the store has the job by then, which keeps
+        it from then on. Raises as `submit`.
+        """
         self._check_request(asked, principal)
         if key is not None and (standing := self._replayed(asked, principal, key)) is not None:
             return standing
         if asked.spec is None:
             place = self.homes.workspace(asked.workspace, principal)
-            return self._keep(asked, principal, place, Workspace(place.path).load_spec(), key=key)
+            new = self._new(asked, principal, place, Workspace(place.path).load_spec(), key=key, held=held)
+            return Checked(new=new, principal=principal, made=None)
         place, spec = self._make(asked, asked.spec, principal)
-        is_kept = False
         try:
-            submission = self._keep(asked, principal, place, spec, key=key)
-            is_kept = submission.outcome is SubmitOutcome.CREATED
-            return submission
-        finally:
-            if not is_kept:
-                remove_tree(place.path)
+            new = self._new(asked, principal, place, spec, key=key, held=held)
+        except BaseException:  # clean-up: what was made for nothing goes
+            remove_tree(place.path)
+            raise
+        return Checked(new=new, principal=principal, made=place.path)
+
+    def keep(self, checked: Sequence[Checked]) -> list[Submission | Exception]:
+        """What became of each, as `submit` returns or raises it; all in one go."""
+        outcomes = self.store.jobs.submit_all([one.new for one in checked])
+        return [
+            one.context.run(self._told, one, outcome) for one, outcome in zip(checked, outcomes, strict=True)
+        ]
 
     def retry(self, job: Job, principal: Principal) -> Job:
         """Queue an ended job once more. Raises CONFLICT, and what `submit` raises where rules have changed.
@@ -165,34 +197,39 @@ class Intake:
             )
         return self.homes.place_of(folder), spec
 
-    def _keep(
-        self, asked: JobRequest, principal: Principal, place: Place, spec: JobSpec, *, key: str | None
-    ) -> Submission:
-        """The last checks, then the store's word."""
+    def _new(
+        self,
+        asked: JobRequest,
+        principal: Principal,
+        place: Place,
+        spec: JobSpec,
+        *,
+        key: str | None,
+        held: ExitStack,
+    ) -> NewJob:
+        """The last checks, and what the store is to keep."""
         limits = resolve_limits(spec, self.settings)
         workspace = Glimpse(place.path)
         with kept_from(principal):
             self._check_bounds(workspace, spec, asked)
         self._check_workspace(workspace, spec, asked)
         action = Action(asked.action)
-        with self._pinned(action, asked.scorer or spec.scorer) as scorer:
-            new = NewJob(
-                organisation_id=place.organisation_id,
-                job_id=spec.job_id,
-                action=action,
-                workspace=place.name,
-                spec=stored_spec(spec),
-                submitted_by=principal.subject,
-                params=asked.params,
-                backend=asked.backend or "auto",
-                scorer=scorer,
-                queue=queue_for(action, limits.gpus),
-                priority=asked.priority,
-                callback_url=asked.callback_url,
-                idempotency_key=key and own_key(principal, key),
-                request_sha256=key and request_sha256(asked),
-            )
-            return self._submitted(new, principal)
+        return NewJob(
+            organisation_id=place.organisation_id,
+            job_id=spec.job_id,
+            action=action,
+            workspace=place.name,
+            spec=stored_spec(spec),
+            submitted_by=principal.subject,
+            params=asked.params,
+            backend=asked.backend or "auto",
+            scorer=held.enter_context(self._pinned(action, asked.scorer or spec.scorer)),
+            queue=queue_for(action, limits.gpus),
+            priority=asked.priority,
+            callback_url=asked.callback_url,
+            idempotency_key=key and own_key(principal, key),
+            request_sha256=key and request_sha256(asked),
+        )
 
     def _check_bounds(self, workspace: Workspace, spec: JobSpec, asked: JobRequest) -> None:
         staging.output_dir(workspace, spec)
@@ -218,28 +255,33 @@ class Intake:
         with self.catalog.held(scorer) as entry:
             yield entry.card.pin
 
-    def _submitted(self, new: NewJob, principal: Principal) -> Submission:
-        try:
-            submission = self.store.jobs.submit(new)
-        except AutoscorerError as exc:
-            raise self._told_to(principal, exc, new) from exc.__cause__
-        job = submission.job
-        if submission.outcome is SubmitOutcome.CREATED:
-            self.announce(job)
-        elif not may_see(principal, job):
-            # Somebody else's job on a workspace that is theirs to run, too: that is all they hear of it.
-            raise AutoscorerError("WORKSPACE_BUSY", f"Another job is under way on {new.workspace}.")
-        return submission
+    def _told(self, checked: Checked, outcome: Submission | Exception) -> Submission | Exception:
+        """What the caller hears of it; the workers, too."""
+        if isinstance(outcome, Submission) and outcome.outcome is SubmitOutcome.CREATED:
+            self.announce(outcome.job)
+            return outcome
+        if checked.made is not None:
+            remove_tree(checked.made)
+        if isinstance(outcome, Exception):
+            return self._conflict_told(checked, outcome)
+        if may_see(checked.principal, outcome.job):
+            return outcome
+        # Somebody else's job on a workspace that is theirs to run, too: that is all they hear of it.
+        return AutoscorerError("WORKSPACE_BUSY", f"Another job is under way on {checked.new.workspace}.")
 
-    def _told_to(self, principal: Principal, exc: AutoscorerError, new: NewJob) -> AutoscorerError:
-        """A conflict with a job that ``principal`` may not see tells nothing of it."""
-        standing = (
-            self.store.jobs.get(str(exc.details.get("task_id", ""))) if exc.code == "CONFLICT" else None
-        )
-        if standing is None or may_see(principal, standing):
+    def _conflict_told(self, checked: Checked, exc: Exception) -> Exception:
+        """A conflict with a job that the caller may not see tells nothing of it."""
+        if not isinstance(exc, AutoscorerError) or exc.code != "CONFLICT":
             return exc
-        message = f"The job_id {new.job_id!r} is in use; take another one."
-        return AutoscorerError("CONFLICT", message, {"job_id": new.job_id}, cause=exc.cause)
+        try:
+            standing = self.store.jobs.get(str(exc.details.get("task_id", "")))
+        except AutoscorerError as unavailable:
+            return unavailable
+        if standing is None or may_see(checked.principal, standing):
+            return exc
+        job_id = checked.new.job_id
+        message = f"The job_id {job_id!r} is in use; take another one."
+        return AutoscorerError("CONFLICT", message, {"job_id": job_id}, cause=exc.cause)
 
     def announce(self, job: Job) -> None:
         """Tell the workers. A broker that does not answer fails nothing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Annotated, Any
 
 from fastapi import Body
@@ -19,7 +18,6 @@ from autoscorer.api.endings import ending
 from autoscorer.api.lookups import job_for
 from autoscorer.api.results import whole_view
 from autoscorer.api.service import Service
-from autoscorer.api.submissions import in_turn
 from autoscorer.api.waiting import wait_for_end
 from autoscorer.intake.standing import check_is_what_was_asked
 from autoscorer.schemas.service import (
@@ -98,8 +96,7 @@ async def submit(
 ) -> Response:
     """202 for a new job; 200 with `submitted: false` when the workspace has one under way."""
     wanted = JobRequest(**asked.model_dump())
-    submit = functools.partial(service.intake.submit, wanted, principal, key=key)
-    submission = await in_turn(wanted, submit)
+    submission = await service.submissions.submit(wanted, principal, key=key)
     task_id = submission.job.task_id
     is_standing = submission.outcome is SubmitOutcome.ALREADY_ACTIVE
     view = SubmitView(submitted=not is_standing, running=is_standing, task_id=task_id)
@@ -124,8 +121,7 @@ async def _act(
     key: str | None,
 ) -> Response:
     wanted = JobRequest(action=action, **asked.model_dump(exclude={"wait_s"}))
-    submit = functools.partial(service.intake.submit, wanted, principal, key=key)
-    submission = await in_turn(wanted, submit)
+    submission = await service.submissions.submit(wanted, principal, key=key)
     check_is_what_was_asked(submission, wanted)
     job = await wait_for_end(service, submission.job, wait_s=asked.wait_s, request=request)
     return await run_in_threadpool(ending, job, request=request, service=service, principal=principal)

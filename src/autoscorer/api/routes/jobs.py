@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any
 
 from fastapi import Body, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,7 +18,6 @@ from autoscorer.api.answers import Answer, answer
 from autoscorer.api.deps import GivenService, IdempotencyKey, make_router, may
 from autoscorer.api.lookups import job_for
 from autoscorer.api.results import whole_view
-from autoscorer.api.submissions import in_turn
 from autoscorer.api.views import JOBS, job_view
 from autoscorer.intake.standing import check_is_what_was_asked
 from autoscorer.schemas.job import Text
@@ -57,15 +58,13 @@ async def create_job(
 ) -> Response:
     """Of a workspace, or of a specification: then a workspace is made. 200 when it stands already."""
 
-    def submit() -> Response:
-        submission = service.intake.submit(asked, principal, key=key)
-        check_is_what_was_asked(submission, asked)
-        view = job_view(submission.job, request=request, service=service, principal=principal)
-        status = 200 if submission.outcome is SubmitOutcome.ALREADY_ACTIVE else 202
-        links = {"Location": view.links["self"]}
-        return answer(view, status=status, headers=links, meta={"task_id": view.task_id})
-
-    return await in_turn(asked, submit)
+    submission = await service.submissions.submit(asked, principal, key=key)
+    check_is_what_was_asked(submission, asked)
+    show = functools.partial(job_view, request=request, service=service, principal=principal)
+    view = await run_in_threadpool(show, submission.job)
+    status = 200 if submission.outcome is SubmitOutcome.ALREADY_ACTIVE else 202
+    links = {"Location": view.links["self"]}
+    return answer(view, status=status, headers=links, meta={"task_id": view.task_id})
 
 
 @router.get("", response_model=Answer[JobPage], summary="Jobs, newest first")

@@ -23,6 +23,7 @@ from autoscorer.store.records import (
     SubmitOutcome,
 )
 from autoscorer.store.transitions import ACTIVE, FINAL, MAY_RUN, WAITING, JobState
+from autoscorer.utils.errors import AutoscorerError
 
 
 class MemoryJobs:
@@ -42,6 +43,15 @@ class MemoryJobs:
             job = moves.new_job(new, task_id=str(uuid4()), now=now)
             change = moves.submitted(job, seq=self._rooms.next_seq())
             return Submission(outcome=SubmitOutcome.CREATED, job=self._rooms.apply(change, now))
+
+    def submit_all(self, asked: Sequence[NewJob]) -> Sequence[Submission | Exception]:
+        return [self._outcome(new) for new in asked]
+
+    def _outcome(self, new: NewJob) -> Submission | Exception:
+        try:
+            return self.submit(new)
+        except AutoscorerError as exc:
+            return exc
 
     def _in_its_place(self, new: NewJob) -> Submission | None:
         own = [job for job in self._rooms.jobs.values() if job.organisation_id == new.organisation_id]

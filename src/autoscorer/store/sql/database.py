@@ -22,6 +22,7 @@ from autoscorer.utils.errors import AutoscorerError
 
 _BUSY_TIMEOUT_S = 30
 _SYNCHRONOUS = "autoscorer_synchronous"
+_CONTENDED = frozenset({"40P01", "55P03"})  # PostgreSQL's deadlock_detected, lock_not_available
 # A process that is stopped in the middle of a transaction must not hold up all others.
 _SERVER_OPTIONS = " ".join(
     f"-c {name}={value}"
@@ -169,6 +170,11 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
         connection.info[_SYNCHRONOUS] = synchronous
     connection.exec_driver_sql("BEGIN IMMEDIATE" if synchronous else "BEGIN")
+
+
+def is_contended(exc: BaseException) -> bool:
+    """Whether a transaction failed because it and others waited for one another, or one for too long."""
+    return getattr(getattr(exc.__cause__, "orig", None), "sqlstate", None) in _CONTENDED
 
 
 @contextmanager

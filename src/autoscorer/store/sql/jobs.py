@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, literal_column, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from autoscorer.store import moves
-from autoscorer.store.clock import Instant
-from autoscorer.store.conflicts import (
-    key_conflict,
-    label_conflict,
-    no_organisation,
-    no_place,
-    retry_conflict,
-)
-from autoscorer.store.moves import Change
+from autoscorer.store.conflicts import retry_conflict
 from autoscorer.store.records import (
     Attempt,
     Event,
@@ -29,25 +19,13 @@ from autoscorer.store.records import (
     Page,
     StoredResult,
     Submission,
-    SubmitOutcome,
 )
-from autoscorer.store.sql.applying import change_job, note_events
+from autoscorer.store.sql.applying import change_job
 from autoscorer.store.sql.database import Database
-from autoscorer.store.sql.rows import attempt_of, event_of, job_of, result_of, values_of
+from autoscorer.store.sql.rows import attempt_of, event_of, job_of, result_of
+from autoscorer.store.sql.submitting import SqlSubmissions
 from autoscorer.store.sql.tables import attempts, callbacks, events, is_one_of, jobs, pending, results
-from autoscorer.store.sql.together import Together
 from autoscorer.store.transitions import ACTIVE, FINAL, MAY_RUN, WAITING, JobState
-
-_TRIES = 5
-
-
-@dataclass(frozen=True)
-class _Done:
-    """What became of a submission; neither when there was no room and now there is."""
-
-    now: Instant
-    created: Change | None
-    standing: Submission | None
 
 
 class SqlJobs:
@@ -55,47 +33,16 @@ class SqlJobs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Made once: with its values in it, SQLAlchemy would work 0.3 ms on the statement at each submission.
-        self._insertion = database.insert(jobs).on_conflict_do_nothing().returning(jobs.c.seq)
-        self._submissions = Together(self._submit_all)
+        self._submissions = SqlSubmissions(database)
 
     def submit(self, new: NewJob) -> Submission:
-        for _ in range(_TRIES):
-            # A server has many writers at once, so each goes by itself there.
-            is_server = self._database.is_server
-            done = self._submit_all([new])[0] if is_server else self._submissions.do(new)
-            if done.created is not None:
-                self._database.hearers.tell(done.created, done.now)
-                return Submission(outcome=SubmitOutcome.CREATED, job=done.created.job)
-            if done.standing is not None:
-                return done.standing
-            # What stood in the way ended between two statements: there is room now.
-        raise no_place(new)
+        (outcome,) = self.submit_all([new])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    def _submit_all(self, asked: Sequence[NewJob]) -> list[_Done]:
-        """One transaction for all of them; what one is refused for is raised, and none is kept."""
-        with self._database.writing() as connection:
-            now = self._database.now(connection)
-            done = [self._submit(connection, new, now) for new in asked]
-            note_events(connection, [one.created for one in done if one.created is not None], now)
-            return done
-
-    def _submit(self, connection: Connection, new: NewJob, now: Instant) -> _Done:
-        created = self._insert(connection, new, now)
-        return _Done(now, created, None if created is not None else _in_its_place(connection, new))
-
-    def _insert(self, connection: Connection, new: NewJob, now: Instant) -> Change | None:
-        """The new job, its first event not noted yet; None if another job is in its way."""
-        job = moves.new_job(new, task_id=str(uuid4()), now=now)
-        values = values_of(job)
-        del values["seq"]
-        try:
-            seq = connection.scalar(self._insertion, values)
-        except IntegrityError as exc:
-            raise no_organisation(new.organisation_id) from exc
-        if seq is None:
-            return None
-        return moves.submitted(job, seq=seq)
+    def submit_all(self, asked: Sequence[NewJob]) -> Sequence[Submission | Exception]:
+        return self._submissions.submit_all(asked)
 
     def get(self, task_id: str) -> Job | None:
         with self._database.reading() as connection:
@@ -196,28 +143,6 @@ class SqlJobs:
         )
         with self._database.reading() as connection:
             return connection.scalar(event)
-
-
-def _in_its_place(connection: Connection, new: NewJob) -> Submission | None:
-    """What a submission that found no room is answered with. Raises CONFLICT."""
-    own = jobs.c.organisation_id == new.organisation_id
-    active = is_one_of(jobs.c.state, ACTIVE)
-    if new.idempotency_key is not None:
-        standing = _one(connection, own, jobs.c.idempotency_key == new.idempotency_key)
-        if standing is not None and standing.request_sha256 != new.request_sha256:
-            raise key_conflict(standing)
-        if standing is not None:
-            return Submission(outcome=SubmitOutcome.REPLAYED, job=standing)
-    if (standing := _one(connection, own, active, jobs.c.workspace == new.workspace)) is not None:
-        return Submission(outcome=SubmitOutcome.ALREADY_ACTIVE, job=standing)
-    if (standing := _one(connection, own, active, jobs.c.job_id == new.job_id)) is not None:
-        raise label_conflict(standing)
-    return None
-
-
-def _one(connection: Connection, *where: ColumnElement[bool]) -> Job | None:
-    row = connection.execute(select(jobs).where(*where)).mappings().one_or_none()
-    return job_of(row) if row else None
 
 
 def _conditions(query: JobQuery) -> Iterator[list[ColumnElement[bool]]]:

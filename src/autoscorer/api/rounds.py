@@ -1,0 +1,124 @@
+"""A round of submissions, in a thread: each is checked, then all are kept in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from contextlib import ExitStack, suppress
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from autoscorer.access.principal import Principal
+from autoscorer.intake.submitting import Checked, Intake
+from autoscorer.schemas.service import JobRequest
+from autoscorer.store.records import Submission
+from autoscorer.utils.errors import AutoscorerError
+
+MOST = 64  # in one round; more would have the first wait for the last
+Answers = list[tuple["Wish", Submission | BaseException]]
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """A request that waits for its ``answer``. What is logged of it carries the ids of its ``context``."""
+
+    asked: JobRequest
+    principal: Principal
+    key: str | None
+    answer: asyncio.Future[Submission]
+    context: Context = field(default_factory=copy_context)
+    since_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def folder(self) -> tuple[str, str]:
+        """Whose folder it is about, and which of those at the top: where file systems are mounted."""
+        parts = [part for part in PurePosixPath(self.asked.workspace).parts if part != "/"]
+        return self.principal.organisation_id, parts[0] if parts else ""
+
+    def hear(self, outcome: Submission | BaseException) -> None:
+        """Answer, unless that was done or nobody waits any more. In the event loop."""
+        if self.answer.done():
+            return
+        if isinstance(outcome, BaseException):
+            self.answer.set_exception(outcome)
+        else:
+            self.answer.set_result(outcome)
+
+    def refuse(self) -> None:
+        """Answer that the folder does not, so that the caller may come again."""
+        message = f"The folder of {self.asked.workspace} does not answer; try again later."
+        self.hear(AutoscorerError("RESOURCE_UNAVAILABLE", message, cause="workspace", stage="api"))
+
+
+class Round:
+    """Takes what waits until nothing does. `run` is for its thread, all else for others."""
+
+    def __init__(self, intake: Intake, waiting: deque[Wish]) -> None:
+        self._intake = intake
+        self._waiting = waiting
+        self._lock = threading.Lock()  # of all below; held for moments
+        self._found: list[tuple[Wish, Checked | Submission | BaseException]] = []
+        self._checking: Wish | None = None
+        self._since_s = 0.0
+        self._is_given_up = False
+        self.is_alone = False
+
+    def run(self) -> Answers:
+        """Check and keep; the answers to give, a fault to whom it hit."""
+        with ExitStack() as held:
+            while (wish := self._next()) is not None:
+                self._note(wish, wish.context.run(self._check, wish, held))
+            return self._kept()
+
+    def checks_for_s(self) -> float:
+        """How long it has been with the check it is at; 0 when it is at none."""
+        with self._lock:
+            return time.monotonic() - self._since_s if self._checking is not None else 0.0
+
+    def leave_alone(self) -> tuple[Wish | None, list[Wish]]:
+        """Have it take no more, and give back what it had checked before: the check it is at takes long."""
+        with self._lock:
+            if self._checking is None:
+                return None, []
+            self.is_alone = True
+            found, self._found = self._found, []
+            return self._checking, [wish for wish, _ in found]
+
+    def give_up(self) -> Wish | None:
+        """Have nothing come of the check it is at, whenever that ends; None if it has ended."""
+        with self._lock:
+            self._is_given_up = self._checking is not None
+            return self._checking
+
+    def _next(self) -> Wish | None:
+        with self._lock, suppress(IndexError):  # other rounds take from it, too
+            if not self.is_alone and len(self._found) < MOST:
+                self._checking, self._since_s = self._waiting.popleft(), time.monotonic()
+        return self._checking
+
+    def _check(self, wish: Wish, held: ExitStack) -> Checked | Submission | BaseException:
+        try:
+            return self._intake.check(wish.asked, wish.principal, key=wish.key, held=held)
+        except BaseException as exc:  # boundary of a request: what is wrong with one fails with it alone
+            return exc
+
+    def _note(self, wish: Wish, found: Checked | Submission | BaseException) -> None:
+        with self._lock:
+            self._checking = None
+            if not self._is_given_up:
+                self._found.append((wish, found))
+
+    def _kept(self) -> Answers:
+        answers: Answers = [(wish, found) for wish, found in self._found if not isinstance(found, Checked)]
+        checked = [(wish, found) for wish, found in self._found if isinstance(found, Checked)]
+        if not checked:
+            return answers
+        wishes = [wish for wish, _ in checked]
+        try:
+            outcomes = self._intake.keep([found for _, found in checked])
+        except BaseException as exc:  # boundary of a task: nobody is left waiting
+            return [*answers, *((wish, exc) for wish in wishes)]
+        return [*answers, *zip(wishes, outcomes, strict=True)]

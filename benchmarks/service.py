@@ -7,7 +7,6 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from autoscorer.store.base import Store
 from autoscorer.store.records import Action, Job, NewJob
 from autoscorer.store.transitions import STATES, JobState
 from autoscorer.utils.config import Config, Settings
+from benchmarks.disk import described, server_folder
 from benchmarks.harness import Comparison, Row, Run
 from benchmarks.scoring import LABELS, SCORER, SMALL_ROWS
 
@@ -47,7 +47,8 @@ def no_op(): return None
 
 
 def rows() -> Iterator[Row]:
-    """All score isolated, nothing is served from the cache. Redis is private, the store a SQLite file."""
+    """All score isolated, nothing is served from the cache. Redis is private, the store a SQLite file, the
+    disk as `server_folder` has it."""
     if shutil.which("redis-server") is None:
         return
     with service() as site, bare_celery(site) as no_op:
@@ -151,7 +152,7 @@ def drained_row(site: Bench, queue: str) -> Row:
         comparison=Comparison((run,), (run,)),
         aim=None,
         most_s=1 / 50,
-        note=f"{1 / run.seconds:.0f} a second",
+        note=f"{1 / run.seconds:.0f} a second, on {described(site.root)}",
     )
 
 
@@ -166,8 +167,7 @@ def drained(site: Bench) -> Run:
 
 @contextmanager
 def service() -> Iterator[Bench]:
-    with tempfile.TemporaryDirectory(prefix="autoscorer-bench-") as folder, ExitStack() as stack:
-        root = Path(folder)
+    with server_folder() as root, ExitStack() as stack:
         broker = stack.enter_context(redis(root))
         settings = Config(root / "none.yaml", environ=environ_of(root, broker)).settings
         (root / "workspaces").mkdir()

@@ -125,6 +125,17 @@ class Ending(StoreCase):
         assert [(events[4].at - event.at).total_seconds() for event in events[2:4]] == [3.0, 2.5]
         assert job.events == 5
 
+    def test_what_is_noted_late_has_the_time_at_which_it_happened(
+        self, store: Store, acme: str, clock: MovableClock
+    ) -> None:
+        store.jobs.submit(new_job(acme))
+        lease = lease_of(self.claimed(store))
+        clock.forward(5)
+        store.work.note(lease, event="pulled", facts={}, ago_s=4.0)
+        store.work.note(lease, event="begun", facts={})
+        *_, pulled, begun = store.jobs.events(lease.task_id)
+        assert (begun.at - pulled.at).total_seconds() == 4.0
+
     def test_notes_of_a_lost_lease_are_not_written_down(
         self, store: Store, acme: str, clock: MovableClock
     ) -> None:

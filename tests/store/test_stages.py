@@ -60,11 +60,21 @@ def test_a_stage_that_does_not_last_comes_with_the_end_at_its_time(under_way: Un
     assert (scored_at - began_at).total_seconds() == 1.0
 
 
+def test_a_stage_that_is_told_late_is_told_with_its_time(under_way: UnderWay) -> None:
+    under_way.stages.begin("prepare")
+    began_at = under_way.clock().at
+    under_way.clock.forward(3)
+    under_way.stages.tell()
+    assert under_way.store.jobs.events(under_way.lease.task_id)[-1].at == began_at
+
+
 def test_stages_are_told_later_when_the_store_does_not_answer(under_way: UnderWay) -> None:
     note = under_way.store.work.note
 
-    def refuse(_lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None) -> Job:
-        raise AutoscorerError("STORE_UNAVAILABLE", f"{event} {facts} {stage}")
+    def refuse(
+        _lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None, ago_s: float = 0.0
+    ) -> Job:
+        raise AutoscorerError("STORE_UNAVAILABLE", f"{event} {facts} {stage} {ago_s}")
 
     under_way.store.work.note = refuse  # type: ignore[method-assign, assignment]
     under_way.stages.begin("prepare")

@@ -144,8 +144,10 @@ class Work(Protocol):
         """Hear whether the lease holds, without extending it."""
         ...
 
-    def note(self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None) -> Job:
-        """Write an event down; ``stage``, if given, becomes the job's."""
+    def note(
+        self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None, ago_s: float = 0.0
+    ) -> Job:
+        """Write down an event of ``ago_s`` seconds ago; ``stage``, if given, becomes the job's."""
         ...
 
     def succeed(self, lease: Lease, *, result: JsonObject, notes: Sequence[Note] = ()) -> Job:

@@ -37,7 +37,7 @@ class Ending:
 class Change:
     """One move, decided: the job after it, the event that tells of it, and what else it brings.
 
-    ``notes`` are events that came before it.
+    ``notes`` are events that came before it. It came itself ``ago_s`` seconds ago.
     """
 
     job: Job
@@ -47,6 +47,7 @@ class Change:
     ended: Ending | None = None
     result: JsonObject | None = None
     notes: tuple[Note, ...] = ()
+    ago_s: float = 0.0
 
     @property
     def calls_back(self) -> bool:
@@ -173,11 +174,11 @@ def retry(job: Job, *, by: str) -> Change:
     return Change(job=after, event="job_retried", facts={"by": by})
 
 
-def note(job: Job, lease: Lease, *, event: str, facts: JsonObject, stage: str | None) -> Change:
-    """The holder writes down what happens, and which stage the job is in."""
+def note(job: Job, lease: Lease, *, event: str, facts: JsonObject, stage: str | None, ago_s: float) -> Change:
+    """The holder writes down what happened, and which stage the job is in."""
     check_lease(job, lease)
     after = dataclasses.replace(job, events=job.events + 1, stage=stage or job.stage)
-    return Change(job=after, event=event, facts=facts)
+    return Change(job=after, event=event, facts=facts, ago_s=ago_s)
 
 
 def after_notes(change: Change | None, notes: Sequence[Note]) -> Change | None:
@@ -192,7 +193,7 @@ def events_of(change: Change, now: Instant) -> list[Event]:
     """The events that tell of a change: its notes, then the move itself."""
     job = change.job
     told = [(note.name, note.facts, now.at - timedelta(seconds=note.ago_s)) for note in change.notes]
-    told += [(change.event, change.facts, now.at)]
+    told += [(change.event, change.facts, now.at - timedelta(seconds=change.ago_s))]
     first = job.events - len(change.notes)
     return [
         Event(task_id=job.task_id, number=number, at=at, attempt=job.attempt, name=name, facts=facts)

@@ -39,8 +39,11 @@ class Stages:
         with self._telling:
             try:
                 while self._untold and not self._ended:
-                    stage, _ = self._untold[0]
-                    self._work.note(self._lease, event=EVENT, facts={"stage": stage}, stage=stage)
+                    stage, at_s = self._untold[0]
+                    ago_s = self._elapsed() - at_s
+                    self._work.note(
+                        self._lease, event=EVENT, facts={"stage": stage}, stage=stage, ago_s=ago_s
+                    )
                     del self._untold[0]
             except LeaseLostError:
                 self._ended = True

@@ -108,9 +108,12 @@ class MemoryWork:
         held = job is not None and moves.holds(job, lease)
         return Hold(held=held, cancelled=held and job is not None and job.state is JobState.CANCELLING)
 
-    def note(self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None) -> Job:
+    def note(
+        self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None, ago_s: float = 0.0
+    ) -> Job:
         return self._change(
-            lease, lambda job, _now: moves.note(job, lease, event=event, facts=facts, stage=stage)
+            lease,
+            lambda job, _now: moves.note(job, lease, event=event, facts=facts, stage=stage, ago_s=ago_s),
         )
 
     def succeed(self, lease: Lease, *, result: JsonObject, notes: Sequence[Note] = ()) -> Job:

@@ -132,11 +132,13 @@ class SqlWork:
         with self._database.reading() as connection:
             return _hold(connection.scalar(_LOOK, _its(lease)))
 
-    def note(self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None) -> Job:
+    def note(
+        self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None, ago_s: float = 0.0
+    ) -> Job:
         return change_job(
             self._database,
             lease.task_id,
-            lambda job, _now: moves.note(job, lease, event=event, facts=facts, stage=stage),
+            lambda job, _now: moves.note(job, lease, event=event, facts=facts, stage=stage, ago_s=ago_s),
             light=True,
         )[0]
 

@@ -105,10 +105,22 @@ def test_those_that_come_together_are_kept_together_and_fail_alone(
     assert intake.kept == [6]
 
 
-def test_a_round_takes_so_many_and_no_more(
-    api: ApiSite, intake: SlowIntake, ada: Principal, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("bound_", "value", "kept"),
+    [("MOST", 4, [4, 4, 2]), ("LONGEST_S", -1.0, [1] * 10), ("LONGEST_S", NEVER_S, [10])],
+    ids=["so many", "so long", "control"],
+)
+def test_a_round_takes_so_many_and_for_so_long(
+    api: ApiSite,
+    intake: SlowIntake,
+    ada: Principal,
+    monkeypatch: pytest.MonkeyPatch,
+    bound_: str,
+    value: float,
+    kept: list[int],
 ) -> None:
-    monkeypatch.setattr(rounds, "MOST", 4)
+    monkeypatch.setattr(submissions, "ROUNDS", 1)
+    monkeypatch.setattr(rounds, bound_, value)
     names = [folder(api, "quick") for _ in range(10)]
 
     async def submit_all() -> None:
@@ -116,7 +128,33 @@ def test_a_round_takes_so_many_and_no_more(
         await asyncio.gather(*map(submit, names))
 
     asyncio.run(submit_all())
-    assert intake.kept == [4, 4, 2]
+    assert intake.kept == kept
+
+
+@pytest.mark.parametrize(("at_once", "meet"), [(4, True), (3, False)], ids=["as many", "control: fewer"])
+def test_a_slow_disk_is_waited_for_in_parallel(
+    api: ApiSite,
+    intake: SlowIntake,
+    ada: Principal,
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: int,
+    meet: bool,
+) -> None:
+    monkeypatch.setattr(submissions, "ROUNDS", at_once)
+    monkeypatch.setattr(submissions, "STUCK_S", NEVER_S)
+    names = [folder(api, "slow") for _ in range(4)]
+
+    async def submit_all() -> bool:
+        submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]
+        tasks = [asyncio.create_task(submit(name)) for name in names]
+        await hanging(intake, at_once)
+        await asyncio.wait(tasks, timeout=3 * submissions.NEXT_S)  # whatever begins has begun by then
+        found = len(intake.hanging) == len(names)
+        intake.let_go.set()
+        await asyncio.gather(*tasks)
+        return found
+
+    assert asyncio.run(submit_all()) is meet
 
 
 def test_what_is_logged_of_each_carries_its_own_request(

@@ -17,7 +17,7 @@ from autoscorer.schemas.service import JobRequest
 from autoscorer.store.records import Submission
 from autoscorer.utils.errors import AutoscorerError
 
-MOST = 64  # in one round; more would have the first wait for the last
+MOST, LONGEST_S = 64, 0.1  # of one round; with more of them the first would wait for the last
 Answers = list[tuple["Wish", Submission | BaseException]]
 
 
@@ -62,7 +62,7 @@ class Round:
         self._lock = threading.Lock()  # of all below; held for moments
         self._found: list[tuple[Wish, Checked | Submission | BaseException]] = []
         self._checking: Wish | None = None
-        self._since_s = 0.0
+        self._began_s = self._since_s = time.monotonic()
         self._is_given_up = False
         self.is_alone = False
 
@@ -95,8 +95,10 @@ class Round:
 
     def _next(self) -> Wish | None:
         with self._lock, suppress(IndexError):  # other rounds take from it, too
-            if not self.is_alone and len(self._found) < MOST:
-                self._checking, self._since_s = self._waiting.popleft(), time.monotonic()
+            now_s = time.monotonic()
+            is_full = len(self._found) >= MOST or now_s > self._began_s + LONGEST_S
+            if not self.is_alone and not (self._found and is_full):
+                self._checking, self._since_s = self._waiting.popleft(), now_s
         return self._checking
 
     def _check(self, wish: Wish, held: ExitStack) -> Checked | Submission | BaseException:

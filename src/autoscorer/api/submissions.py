@@ -23,7 +23,8 @@ from autoscorer.schemas.service import JobRequest
 from autoscorer.store.records import Submission
 
 ROUNDS = 8  # at once, beside those that are stuck
-NEXT_S = 0.05  # what waits does not wait longer for a round under way
+WATCH_S = 0.05
+NEXT_S = 0.1  # what waits does not wait longer for a round under way
 STUCK_S = 1.0  # in one check: the round's others go on without it
 PATIENCE_S = 15.0
 MOST_STUCK = 4  # of one folder: whoever asks for it as well is refused at once
@@ -61,7 +62,6 @@ class _Line:
         self._waiting: deque[Wish] = deque()
         self._rounds: set[Round] = set()
         self._stuck: dict[Round, Wish] = {}
-        self._began_s = 0.0
         self._is_watched = False
 
     def add(self, wish: Wish) -> None:
@@ -76,14 +76,21 @@ class _Line:
         """Another round, if one is needed."""
         if not self._is_watched and (self._rounds or self._waiting):
             self._is_watched = True
-            self._loop.call_later(NEXT_S, self._watch)
-        now_s, n_busy = time.monotonic(), sum(not one.is_alone for one in self._rounds)
-        if not self._waiting or n_busy >= ROUNDS or (n_busy > 0 and now_s - self._began_s < NEXT_S):
+            self._loop.call_later(WATCH_S, self._watch)
+        n_busy = sum(not one.is_alone for one in self._rounds)
+        waits_s = self._waits_for_s()
+        if waits_s is None or n_busy >= ROUNDS or (n_busy > 0 and waits_s < NEXT_S):
             return
         one = Round(self._intake, self._waiting)
         threading.Thread(target=self._run, args=(one,), name="submissions", daemon=True).start()
-        self._began_s = now_s
         self._rounds.add(one)
+
+    def _waits_for_s(self) -> float | None:
+        """How long the first has waited; None if nothing does."""
+        try:
+            return time.monotonic() - self._waiting[0].since_s
+        except IndexError:
+            return None
 
     def _run(self, one: Round) -> None:
         """In a thread of its own."""

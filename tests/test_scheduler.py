@@ -68,14 +68,15 @@ def test_auto_is_docker_where_an_engine_answers_and_never_less_isolation() -> No
     assert caught.value.code == "RESOURCE_UNAVAILABLE"
 
 
-def test_each_node_has_its_own_address_and_certificate() -> None:
-    nodes = (Node(name="a", host="unix:///a.sock"), Node(name="b", host="tcp://b:1"))
+def test_each_node_has_its_own_address_transport_and_certificate() -> None:
+    nodes = (Node(name="a", host="unix:///a.sock"), Node(name="b", host="tcp://b:1", transport="stream"))
     settings = replace(SETTINGS, nodes=nodes, docker_tls_verify=True)
     found = [
-        (each.docker_host, each.docker_tls_verify, each.nodes) for each in scheduler.on_each_engine(settings)
+        (each.docker_host, each.docker_transport, each.docker_tls_verify, each.nodes)
+        for each in scheduler.on_each_engine(settings)
     ]
     # A Unix socket has no certificate; the others are asked for theirs.
-    assert found == [("unix:///a.sock", False, ()), ("tcp://b:1", True, ())]
+    assert found == [("unix:///a.sock", "auto", False, ()), ("tcp://b:1", "stream", True, ())]
     assert scheduler.on_each_engine(SETTINGS) == [SETTINGS]
 
 

@@ -89,6 +89,7 @@ def settings_on(node: Node, settings: Settings) -> Settings:
         settings,
         nodes=(),
         docker_host=node.host,
+        docker_transport=node.transport or settings.docker_transport,
         docker_tls_verify=settings.docker_tls_verify and node.host.startswith("tcp://"),
     )
 

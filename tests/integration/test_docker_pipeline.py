@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli import call
+from tests.executor.docker.containers import BUSYBOX
 from tests.schemas.test_job import REFERENCE_EXAMPLE
 from tests.workspaces import ROOT, MakeWorkspace
 
@@ -22,8 +23,12 @@ def digest(workspace: Path, backend: str) -> str:
     return str(versioning["score_digest"])
 
 
-@pytest.mark.parametrize("name", ["classification", "classification-acc", "regression", "detection", "J2"])
-def test_docker_and_the_local_backend_give_one_digest(tmp_path: Path, name: str) -> None:
+EXAMPLES = pytest.mark.parametrize(
+    "name", ["classification", "classification-acc", "regression", "detection", "J2"]
+)
+
+
+def workspace_of(tmp_path: Path, name: str) -> Path:
     workspace = tmp_path / name
     if name == "J2":
         (workspace / "input").mkdir(parents=True)
@@ -31,7 +36,27 @@ def test_docker_and_the_local_backend_give_one_digest(tmp_path: Path, name: str)
         (workspace / "meta.json").write_text(REFERENCE_EXAMPLE)
     else:
         shutil.copytree(ROOT / "examples" / name, workspace, ignore=shutil.ignore_patterns("output", "logs"))
+    return workspace
+
+
+@EXAMPLES
+def test_docker_and_the_local_backend_give_one_digest(tmp_path: Path, name: str) -> None:
+    workspace = workspace_of(tmp_path, name)
     assert digest(workspace, "docker") == digest(workspace, "local")
+
+
+@EXAMPLES
+def test_data_streamed_and_mounted_give_one_digest(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = workspace_of(tmp_path, name)
+    monkeypatch.setenv("DOCKER_HELPER_IMAGE", BUSYBOX)
+    monkeypatch.setenv("DOCKER_TRANSPORT", "bind")
+    mounted = digest(workspace, "docker")
+    monkeypatch.setenv("DOCKER_TRANSPORT", "stream")
+    assert digest(workspace, "docker") == mounted
+    log = (workspace / "logs" / "job.jsonl").read_text()
+    assert '"transport": "stream"' in log or '"transport":"stream"' in log
 
 
 def test_the_designs_two_commands_work_as_written(tmp_path: Path) -> None:

@@ -175,6 +175,7 @@ WRONG_VALUES: list[tuple[str, object, str]] = [
     ("NODES", [{"name": "a"}], "host"),
     ("NODES", [{"name": "a", "host": "tcp://h", "gpu": 1}], "host"),
     ("NODES", [{"name": "a", "host": "ssh://h"}], "as in DOCKER_HOST"),
+    ("NODES", [{"name": "a", "host": "tcp://h", "transport": "pigeon"}], "one of auto, bind, stream"),
     ("NODES", [{"name": "a", "host": "tcp://h"}, {"name": "a", "host": "tcp://i"}], "each name once"),
     ("NODES", "[" * 100_000, "host"),
     ("REGISTRY_AUTH", "user:password", "mapping"),

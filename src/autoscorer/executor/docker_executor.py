@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -32,27 +31,28 @@ from autoscorer.executor.docker.containers import (
     StartRefused,
     remove_container,
 )
+from autoscorer.executor.docker.helper import ensure_helper_image
 from autoscorer.executor.docker.image_files import check_image_files
 from autoscorer.executor.docker.images import ensure_image
 from autoscorer.executor.docker.isolation import isolation_report
 from autoscorer.executor.docker.logs import AttachedStream, ContainerLog
 from autoscorer.executor.docker.offers import check_gpus, check_network, security_opts_for
 from autoscorer.executor.docker.outcomes import Measured, ended_outcome, inspected, refused_outcome, run_facts
-from autoscorer.executor.docker.output_cap import OutputFolder, make_output
 from autoscorer.executor.docker.planning import (
-    HOSTS,
     NOBODY,
-    Prepared,
     container_name,
     container_plan,
     owner_labels,
 )
 from autoscorer.executor.docker.readable import check_readable, container_user
 from autoscorer.executor.docker.reaper import Journal, Trace, reap, reap_quietly
+from autoscorer.executor.docker.rooms import Room, SharedRoom
+from autoscorer.executor.docker.streaming import StreamedRoom
 from autoscorer.executor.docker.types import Binding, RunnableImage
 from autoscorer.executor.docker.usage import UsageMeter
 from autoscorer.executor.docker.waiting import Vigil
 from autoscorer.executor.ownership import Owner, process_is_alive
+from autoscorer.harvest import Harvest, HarvestPolicy
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 
@@ -67,19 +67,24 @@ class _Attempt:
     """What the steps of one attempt leave for each other."""
 
     def __init__(
-        self, engine: Engine, image: RunnableImage, trace: Trace, security_opts: tuple[str, ...]
+        self,
+        engine: Engine,
+        image: RunnableImage,
+        trace: Trace,
+        security_opts: tuple[str, ...],
+        *,
+        stop: StopSignal,
+        on_event: OnEvent,
     ) -> None:
         self.engine = engine
         self.image = image
         self.trace = trace
         self.user = container_user()
         self.security_opts = security_opts
-        # Their names cannot be guessed either: the hash in a trace's name is over a random number.
-        self.spec_copy = trace.folder / f"meta-{trace.name}.json"
-        self.hosts = trace.folder / f"hosts-{trace.name}"
-        self.made = ExitStack()
+        self.stop = stop
+        self.on_event = on_event
         self.is_gone = False
-        self.output: OutputFolder
+        self.room: Room | None = None
         self.container: Container
         self.log: ContainerLog | None = None
         self.stream: AttachedStream | None = None
@@ -88,7 +93,7 @@ class _Attempt:
 
 
 class DockerExecutor(Executor):
-    """Runs each attempt in a container of its own on the engine at DOCKER_HOST, which sees our files."""
+    """Runs each attempt in a container of its own on the engine at DOCKER_HOST; data by DOCKER_TRANSPORT."""
 
     name = "docker"
 
@@ -118,7 +123,9 @@ class DockerExecutor(Executor):
             workspace_dir = plan.spec_path.parent
             image = ensure_image(engine, plan, self._settings, workspace_dir, on_event, stop=stop)
             options = security_opts_for(self._settings.security_opts, engine.facts())
-            self._attempts[plan.attempt_dir] = _Attempt(engine, image, trace, options)
+            self._attempts[plan.attempt_dir] = _Attempt(
+                engine, image, trace, options, stop=stop, on_event=on_event
+            )
             undo.pop_all()
 
     def stage_in(self, plan: AttemptPlan) -> None:
@@ -126,15 +133,30 @@ class DockerExecutor(Executor):
         plan.attempt_dir.mkdir(parents=True, exist_ok=True)
         plan.attempt_dir.chmod(0o700)
         plan.logs_dir.mkdir(parents=True, exist_ok=True)
-        for path in (attempt.spec_copy, attempt.hosts):
-            attempt.made.callback(path.unlink, missing_ok=True)
-        shutil.copyfile(plan.spec_path, attempt.spec_copy)
-        attempt.hosts.write_text(HOSTS, encoding="ascii")
-        for path in (attempt.spec_copy, attempt.hosts):
-            path.chmod(0o644)
-        may_mount = os.geteuid() == 0 and attempt.engine.facts().local
-        attempt.output = make_output(plan, capped=may_mount)
-        attempt.made.callback(attempt.output.close)
+        if self._settings.docker_transport == "stream":
+            self._stream(plan, attempt)
+        else:
+            may_mount = os.geteuid() == 0 and attempt.engine.facts().local
+            attempt.room = SharedRoom(plan, attempt.trace.name, capped=may_mount)
+
+    def _stream(self, plan: AttemptPlan, attempt: _Attempt) -> Room:
+        """Bring the data onto a volume of the engine instead of any folder of ours."""
+        image = ensure_helper_image(attempt.engine, self._settings, attempt.on_event, stop=attempt.stop)
+        if attempt.room is not None:
+            attempt.room.close()
+        name = attempt.trace.name
+        room = StreamedRoom(
+            attempt.engine,
+            plan,
+            image,
+            name=name,
+            labels=owner_labels(plan, name=name, owner=str(attempt.trace.owner)),
+            user=attempt.user,
+            security_opts=attempt.security_opts,
+        )
+        attempt.room = room
+        room.fill(stop=attempt.stop)
+        return room
 
     def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
         attempt = self._attempts[plan.attempt_dir]
@@ -156,12 +178,14 @@ class DockerExecutor(Executor):
             {
                 "backend": self.name,
                 "container": attempt.trace.name,
+                "transport": _room(attempt).transport,
                 **run_facts(attempt.image, attempt.engine.facts()),
             },
         )
 
     def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
         attempt = self._attempts[plan.attempt_dir]
+        room = _room(attempt)
         isolation, facts = self._report(plan, attempt), run_facts(attempt.image, attempt.engine.facts())
         if attempt.refused is not None or attempt.stream is None or attempt.log is None:
             refused = attempt.refused or StartRefused(exit_code=127, reason="")
@@ -177,7 +201,7 @@ class DockerExecutor(Executor):
         )
         checks: list[Callable[[], StopReason | None]] = [
             stop,
-            lambda: StopReason.OUTPUT_LIMIT if attempt.output.breach() else None,
+            lambda: StopReason.OUTPUT_LIMIT if room.breach() else None,
         ]
         try:
             # A program that eats disk would use a grace to eat more.
@@ -196,14 +220,17 @@ class DockerExecutor(Executor):
         return ended_outcome(
             end,
             measured,
-            breach=attempt.output.breach(at_end=True),
-            output_is_capped=attempt.output.is_capped,
+            breach=room.breach(at_end=True) if end.gap is None else None,
+            output_is_capped=room.prepared.output_is_capped,
             isolation=isolation,
             facts=facts,
         )
 
     def output_dir(self, plan: AttemptPlan) -> Path:
-        return self._attempts[plan.attempt_dir].output.path
+        return _room(self._attempts[plan.attempt_dir]).output_dir
+
+    def take_output(self, plan: AttemptPlan, target: Path, policy: HarvestPolicy) -> Harvest:
+        return _room(self._attempts[plan.attempt_dir]).take(target, policy)
 
     def clean_up(self, plan: AttemptPlan) -> None:
         attempt = self._attempts.pop(plan.attempt_dir, None)
@@ -236,34 +263,33 @@ class DockerExecutor(Executor):
         try:
             attempt.container = self._create(plan, attempt, init=init)
         except BindSourceMissingError:
-            if not attempt.output.is_capped:
-                raise _not_shared() from None
-            # The engine may share our files and not our mounts (it runs beside us in a container).
-            attempt.output.close()
-            attempt.output = make_output(plan, capped=False)
-            attempt.made.callback(attempt.output.close)
-            try:
-                attempt.container = self._create(plan, attempt, init=init)
-            except BindSourceMissingError as exc:
-                raise _not_shared() from exc
+            attempt.container = self._create_elsewhere(plan, attempt, init=init)
         if attempt.stream is not None:
             attempt.stream.close()
         attempt.stream = attempt.container.attach()
         attempt.refused = _begin(attempt.container)
         attempt.started_at = time.monotonic()
 
+    def _create_elsewhere(self, plan: AttemptPlan, attempt: _Attempt, *, init: bool) -> Container:
+        """The engine does not see what it should mount: perhaps only our mounts, else none of our files."""
+        room = _room(attempt)
+        if isinstance(room, SharedRoom) and room.prepared.output_is_capped:
+            room.uncap()
+            with suppress(BindSourceMissingError):
+                return self._create(plan, attempt, init=init)
+        if self._settings.docker_transport != "auto" or not isinstance(room, SharedRoom):
+            raise _not_shared()
+        self._stream(plan, attempt)
+        try:
+            return self._create(plan, attempt, init=init)
+        except BindSourceMissingError as exc:
+            raise _not_shared() from exc
+
     def _create(self, plan: AttemptPlan, attempt: _Attempt, *, init: bool) -> Container:
-        prepared = Prepared(
-            name=attempt.trace.name,
-            out_dir=attempt.output.path,
-            spec_copy=attempt.spec_copy,
-            hosts=attempt.hosts,
-            output_is_capped=attempt.output.is_capped,
-        )
         body = container_plan(
             plan,
             attempt.image,
-            prepared,
+            _room(attempt).prepared,
             owner=str(attempt.trace.owner),
             user=attempt.user,
             security_opts=attempt.security_opts,
@@ -278,17 +304,15 @@ class DockerExecutor(Executor):
             security_opts=attempt.security_opts,
             host_user_differs=attempt.user == NOBODY,
             init=attempt.container.init,
-            output_is_capped=attempt.output.is_capped,
+            output_is_capped=_room(attempt).prepared.output_is_capped,
             warnings=attempt.container.warnings,
         )
 
     def _leave_nothing(self, attempt: _Attempt) -> None:
         """What cannot be removed now is written down, for the next run or `autoscorer clean`."""
         gone = attempt.is_gone or remove_container(attempt.engine, attempt.trace.name)
-        try:
-            attempt.made.close()
-        except OSError:
-            gone = False
+        if attempt.room is not None:
+            gone = attempt.room.close() and gone
         if gone:
             self._journal.cross_out(attempt.trace.name)
         else:
@@ -305,10 +329,17 @@ def _begin(container: Container) -> StartRefused | None:
         raise
 
 
+def _room(attempt: _Attempt) -> Room:
+    assert attempt.room is not None  # `stage_in` has made it
+    return attempt.room
+
+
 def _meter(attempt: _Attempt) -> UsageMeter | None:
     with suppress(EngineSilentError, LookupError):
         state = attempt.container.state()
-        meter = UsageMeter(attempt.container, state, local=attempt.engine.facts().local)
+        # Behind a forwarded socket the engine's processes are another machine's.
+        is_near = _room(attempt).transport == "bind"
+        meter = UsageMeter(attempt.container, state, local=attempt.engine.facts().local and is_near)
         meter.sample()
         return meter
     return None
@@ -320,8 +351,8 @@ def _not_shared() -> AutoscorerError:
         "The Docker engine does not see the workspace's folder: it runs on another machine or in a "
         "container without it.",
         {
-            "setting": "DOCKER_HOST",
-            "expected": "an engine on this machine, or the workspace at the same path where the engine runs",
+            "setting": "DOCKER_TRANSPORT",
+            "expected": "auto or stream, or the workspace at the same path where the engine runs",
         },
     )
 

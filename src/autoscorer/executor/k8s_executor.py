@@ -28,12 +28,13 @@ from autoscorer.executor.k8s.logs import PodLog
 from autoscorer.executor.k8s.manifest import TERMINATE_GRACE_S, job_manifest
 from autoscorer.executor.k8s.naming import content_digest, job_name
 from autoscorer.executor.k8s.outcomes import ended_outcome, inspected, run_facts
-from autoscorer.executor.k8s.packing import Package
-from autoscorer.executor.k8s.streaming import bring_in, take_output
+from autoscorer.executor.k8s.streaming import helper_of
 from autoscorer.executor.k8s.verdicts import Means
 from autoscorer.executor.k8s.waiting import PodEnd, Vigil, duration_s, to_error
 from autoscorer.executor.k8s.watch import PodWatch
 from autoscorer.executor.ownership import Owner, process_is_alive
+from autoscorer.executor.streaming.packing import Package
+from autoscorer.executor.streaming.transfer import bring_in, take_output
 from autoscorer.harvest import Harvest, HarvestPolicy
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -137,7 +138,8 @@ class K8sExecutor(Executor):
             is_enclosed=enclosed is not None,
         )
         attempt.end = attempt.vigil.until_started(
-            attempt.stop, bring_in=lambda pod: bring_in(attempt.cluster, pod, package, stop=attempt.stop)
+            attempt.stop,
+            bring_in=lambda pod: bring_in(helper_of(attempt.cluster, pod), package, stop=attempt.stop),
         )
         _refuse(attempt)
         if attempt.end is None:
@@ -190,7 +192,8 @@ class K8sExecutor(Executor):
         attempt = self._attempts[plan.attempt_dir]
         if attempt.bound:
             return super().take_output(plan, target, policy)
-        return take_output(attempt.cluster, attempt.vigil.pod_name, plan, target, policy)
+        helper = helper_of(attempt.cluster, attempt.vigil.pod_name)
+        return take_output(helper, plan.limits, target, policy)
 
     def clean_up(self, plan: AttemptPlan) -> None:
         attempt = self._attempts.pop(plan.attempt_dir, None)

@@ -232,7 +232,7 @@ def _nodes(raw: object, row: SettingRow) -> list[dict[str, Any]]:
 def _node(raw: object, row: SettingRow) -> dict[str, Any]:
     node = _mapping(raw, row)
     labels = _mapping(node.get("labels", {}), row)
-    if not {"name", "host"} <= node.keys() <= {"name", "host", "gpus", "labels"}:
+    if not {"name", "host"} <= node.keys() <= {"name", "host", "gpus", "labels", "transport"}:
         raise ValueError(row.form)
     try:
         host = _url(node["host"], row_of("DOCKER_HOST"))
@@ -243,7 +243,15 @@ def _node(raw: object, row: SettingRow) -> dict[str, Any]:
         "host": host,
         "gpus": _integer(node.get("gpus", 0), row_of("DEFAULT_GPU")),
         "labels": {_text(key, row): _text(value, row) for key, value in labels.items()},
+        **({"transport": _node_transport(node["transport"], row)} if "transport" in node else {}),
     }
+
+
+def _node_transport(raw: object, row: SettingRow) -> str:
+    try:
+        return _choice(raw, row_of("DOCKER_TRANSPORT"))
+    except ValueError as exc:
+        raise ValueError(f"{row.form}; each transport {exc}") from None
 
 
 def _registries(raw: object, row: SettingRow) -> dict[str, dict[str, str]]:

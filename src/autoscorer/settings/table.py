@@ -60,6 +60,7 @@ class Node:
     host: str
     gpus: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+    transport: Literal["auto", "bind", "stream"] | None = None  # None: as DOCKER_TRANSPORT says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,8 @@ class Settings:
     docker_api_version: str | None
     docker_tls_verify: bool
     docker_cert_path: Path | None
+    docker_transport: Literal["auto", "bind", "stream"]
+    docker_helper_image: str
     image_pull_policy: Literal["always", "ifnotpresent", "never"]
     image_allowlist: tuple[str, ...] | None
     registry_auth: Mapping[str, Any] | None = field(repr=False)

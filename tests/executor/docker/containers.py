@@ -87,8 +87,9 @@ def run_container(
 
 
 def assert_nothing_left(root: Path) -> None:
-    """Nothing of the attempts below ``root``: no container, mount, loop device, journal entry, file."""
+    """Nothing of the attempts below ``root``: container, volume, mount, loop device, journal, file."""
     assert containers_of(root) == []
+    assert volumes_of(root) == []
     assert mounts_below(root) == []
     # The kernel frees it when the last mount namespace that was made meanwhile has let go.
     assert eventually(lambda: loops_below(root) == [])
@@ -101,6 +102,11 @@ def assert_nothing_left(root: Path) -> None:
 
 def containers_of(root: Path) -> list[str]:
     return docker("ps", "-a", "-q", "--filter", f"label=autoscorer.folder={root / '.attempts' / '1'}").split()
+
+
+def volumes_of(root: Path) -> list[str]:
+    label = f"label=autoscorer.folder={root / '.attempts' / '1'}"
+    return docker("volume", "ls", "-q", "--filter", label).split()
 
 
 def mounts_below(root: Path) -> list[str]:

@@ -14,13 +14,19 @@ import psutil
 
 from tests.executor.attempts import eventually
 from tests.executor.docker.containers import BUSYBOX, mounts_below
+from tests.executor.docker.registries import free_port
 
 
 class OwnEngine:
-    """dockerd with everything of it below ``folder``, and the busybox image in it."""
+    """dockerd with everything of it below ``folder``, and the busybox image in it.
 
-    def __init__(self, folder: Path) -> None:
+    With ``hidden`` it is as on another machine: it listens on TCP as well, and does not see that folder.
+    """
+
+    def __init__(self, folder: Path, *, hidden: Path | None = None) -> None:
         self._folder = folder
+        self._hidden = hidden
+        self._port = free_port() if hidden else 0
         self._process: subprocess.Popen[bytes] | None = None
         self.socket = folder / "d.sock"
 
@@ -28,12 +34,18 @@ class OwnEngine:
     def host(self) -> str:
         return f"unix://{self.socket}"
 
+    @property
+    def address(self) -> str:
+        """Where it listens for other machines."""
+        return f"tcp://127.0.0.1:{self._port}"
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         self._forget_a_dead_containerd()
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *self._apart(),
                     shutil.which("dockerd") or "/usr/sbin/dockerd",
                     f"--host={self.host}",
                     f"--data-root={self._folder / 'data'}",
@@ -49,6 +61,12 @@ class OwnEngine:
                 start_new_session=True,
             )
         assert eventually(self.answers, within_s=90), (self._folder / "log").read_text()[-2000:]
+
+    def _apart(self) -> list[str]:
+        if self._hidden is None:
+            return []
+        script = 'mount -t tmpfs none "$0" && exec "$@" --host="$ADDRESS" --tls=false'
+        return ["env", f"ADDRESS={self.address}", "unshare", "-m", "sh", "-c", script, str(self._hidden)]
 
     def _forget_a_dead_containerd(self) -> None:
         """It ends with a dockerd that is killed. Where the machine's first process is slow to reap, the next
@@ -131,10 +149,10 @@ def state_of(pid: int) -> str:
 
 
 @contextmanager
-def own_engine(folder: Path) -> Iterator[OwnEngine]:
+def own_engine(folder: Path, *, hidden: Path | None = None) -> Iterator[OwnEngine]:
     """Started and with the image in it; stopped afterwards, whatever a test did to it."""
     folder.mkdir(parents=True)
-    engine = OwnEngine(folder)
+    engine = OwnEngine(folder, hidden=hidden)
     try:
         engine.start()
         engine.load_busybox()

@@ -62,6 +62,7 @@ def planned(
 ) -> ContainerPlan:
     prepared = Prepared(
         name="autoscorer-" + "0" * 32,
+        input_dir=(of or attempt()).input_dir,
         out_dir=ATTEMPT / "out" / "nonce",
         spec_copy=ATTEMPT / "meta-nonce.json",
         hosts=ATTEMPT / "hosts-nonce",

@@ -29,6 +29,7 @@ from tests.executor.docker.containers import (
     mounts_below,
     run_container,
     settings,
+    volumes_of,
 )
 from tests.workspaces import ROOT
 
@@ -39,9 +40,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from autoscorer.executor.docker_executor import DockerExecutor
-from tests.executor.docker.containers import container_plan, settings
+from tests.executor.docker.containers import BUSYBOX, container_plan, settings
 
-root, step, moment = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+root, step, moment, transport = Path(sys.argv[1]), *sys.argv[2:]
 
 def die(): os.kill(os.getpid(), signal.SIGKILL)
 
@@ -60,7 +61,8 @@ if step != "collect":
     setattr(DockerExecutor, step, around(getattr(DockerExecutor, step)))
 program = "exec tail -f /dev/null" if (step, moment) == ("wait", "before") else "echo x > output/x"
 plan = container_plan(root, program)
-DockerExecutor(settings(root)).run(plan, stop=lambda: None, on_event=lambda *_: None, collect=collect)
+used = settings(root, docker_transport=transport, docker_helper_image=BUSYBOX)
+DockerExecutor(used).run(plan, stop=lambda: None, on_event=lambda *_: None, collect=collect)
 """
 
 
@@ -89,16 +91,18 @@ def exists(name: str) -> bool:
 
 @pytest.mark.docker
 @pytest.mark.slow
+@pytest.mark.parametrize("transport", ["bind", "stream"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_run_killed_at_any_step_leaves_nothing_after_the_next(
-    tmp_path: Path, step: str, moment: str
+    tmp_path: Path, step: str, moment: str, transport: str
 ) -> None:
-    killed = kill_at(tmp_path, step, moment)
+    killed = kill_at(tmp_path, step, moment, transport)
     assert killed == -signal.SIGKILL
     if (step, moment) == ("wait", "before"):  # the control: without the reaper all of it stays
         assert containers_of(tmp_path)
-        assert bool(mounts_below(tmp_path)) == (os.geteuid() == 0)
+        assert bool(mounts_below(tmp_path)) == (os.geteuid() == 0 and transport == "bind")
+        assert bool(volumes_of(tmp_path)) == (transport == "stream")
     other = tmp_path / "other"
     other.mkdir()
     next_one = DockerExecutor(replace(settings(other), data_dir=tmp_path / "data"))
@@ -107,8 +111,8 @@ def test_a_run_killed_at_any_step_leaves_nothing_after_the_next(
     assert step in ("prepare", "clean_up") or not (tmp_path / ".attempts" / "1").exists()
 
 
-def kill_at(root: Path, step: str, moment: str) -> int:
-    command = [sys.executable, "-c", KILLED, str(root), step, moment]
+def kill_at(root: Path, step: str, moment: str, transport: str = "bind") -> int:
+    command = [sys.executable, "-c", KILLED, str(root), step, moment, transport]
     env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     return subprocess.run(command, env=env, cwd=ROOT, check=False, timeout=60).returncode
 
@@ -124,8 +128,9 @@ def test_what_was_removed_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.docker
 @pytest.mark.slow
-def test_without_its_journal_a_container_is_found_by_its_labels(tmp_path: Path) -> None:
-    kill_at(tmp_path, "wait", "before")
+@pytest.mark.parametrize("transport", ["bind", "stream"])
+def test_without_its_journal_a_container_is_found_by_its_labels(tmp_path: Path, transport: str) -> None:
+    kill_at(tmp_path, "wait", "before", transport)
     for path in (tmp_path / "data" / "attempts").iterdir():
         path.unlink()
     removed = DockerExecutor(settings(tmp_path)).reap(process_is_alive)

@@ -18,7 +18,7 @@ from autoscorer.executor.base import AttemptPlan
 from autoscorer.executor.k8s.manifest import Claimed, job_manifest
 from autoscorer.executor.k8s.naming import content_digest, job_name
 from autoscorer.executor.k8s.network_policy import deny_all
-from autoscorer.executor.k8s.packing import Package
+from autoscorer.executor.streaming.packing import Package
 from autoscorer.utils.config import Config, Settings
 from tests.executor.attempts import make_plan
 

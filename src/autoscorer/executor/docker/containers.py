@@ -135,7 +135,7 @@ class Container:
 
     def state(self) -> ContainerState:
         """Raises EngineSilentError, or LookupError when there is no such container any more."""
-        with _asking():
+        with asking():
             url = self._api._url("/containers/{0}/json", self.container_id)
             raw: Mapping[str, Any] = self._api._result(self._api._get(url, timeout=ASK_TIMEOUT_S), json=True)
         state = raw["State"]
@@ -150,14 +150,14 @@ class Container:
 
     def send(self, name: Signal) -> None:
         """Send it; a container that has ended is no error. Raises EngineSilentError."""
-        with _asking(fine=(http.HTTPStatus.CONFLICT, http.HTTPStatus.NOT_FOUND)):
+        with asking(fine=(http.HTTPStatus.CONFLICT, http.HTTPStatus.NOT_FOUND)):
             url = self._api._url("/containers/{0}/kill", self.container_id)
             response = self._api._post(url, params={"signal": name}, timeout=ASK_TIMEOUT_S)
             self._api._raise_for_status(response)
 
     def stats(self) -> Mapping[str, Any]:
         """One sample of its counters. Raises EngineSilentError, or LookupError."""
-        with _asking():
+        with asking():
             url = self._api._url("/containers/{0}/stats", self.container_id)
             params = {"stream": "false", "one-shot": "true"}
             answer = self._api._get(url, params=params, timeout=ASK_TIMEOUT_S)
@@ -179,7 +179,7 @@ def remove_container(engine: Engine, name: str, *, tries: int = REMOVE_TRIES) ->
         if attempt:
             time.sleep(RETRY_PAUSE_S * attempt)
         try:
-            with _asking(fine=(http.HTTPStatus.NOT_FOUND,)):
+            with asking(fine=(http.HTTPStatus.NOT_FOUND,)):
                 url = engine.api._url("/containers/{0}", name)
                 params = {"v": True, "force": True}
                 response = engine.api._delete(url, params=params, timeout=REMOVE_TIMEOUT_S)
@@ -194,8 +194,8 @@ def remove_container(engine: Engine, name: str, *, tries: int = REMOVE_TRIES) ->
 
 
 @contextmanager
-def _asking(fine: tuple[int, ...] = ()) -> Iterator[None]:
-    """Translate the faults of one call: no answer to EngineSilentError, 404 to LookupError.
+def asking(fine: tuple[int, ...] = ()) -> Iterator[None]:
+    """Translate the faults of one call of the engine: no answer to EngineSilentError, 404 to LookupError.
 
     A status in ``fine`` is no fault.
     """

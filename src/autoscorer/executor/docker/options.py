@@ -139,7 +139,7 @@ def _mount(binding: Binding) -> dict[str, Any]:
         "Source": str(binding.source),
         "Target": binding.target,
         "ReadOnly": binding.read_only,
-        "BindOptions": {"Propagation": "rprivate"},
+        "BindOptions": {"Propagation": binding.propagation},
     }
 
 

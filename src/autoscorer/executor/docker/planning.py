@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autoscorer.executor.base import AttemptPlan, Limits
 from autoscorer.executor.docker.options import HOSTNAME, WORKSPACE
-from autoscorer.executor.docker.types import Binding, ContainerPlan, RunnableImage
+from autoscorer.executor.docker.types import PRIVATE, Binding, ContainerPlan, RunnableImage
 
 NOBODY = "65534:65534"
 FILE_SLACK_BYTES = 2**20  # one file may just pass the output limit, so that the watch can name it
@@ -26,13 +26,15 @@ NO_GPU_ENV = {"NVIDIA_VISIBLE_DEVICES": "void"}
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What `stage_in` made on the host for one attempt."""
+    """What `stage_in` made for one attempt; its paths are the engine's."""
 
     name: str
+    input_dir: Path
     out_dir: Path
     spec_copy: Path
     hosts: Path
     output_is_capped: bool
+    propagation: str = PRIVATE
 
 
 def container_name(plan: AttemptPlan, nonce: str) -> str:
@@ -85,14 +87,19 @@ def container_plan(
 
 def _bindings(plan: AttemptPlan, prepared: Prepared) -> tuple[Binding, ...]:
     shown = {
-        f"{WORKSPACE}/input": plan.input_dir,
+        f"{WORKSPACE}/input": prepared.input_dir,
         f"{WORKSPACE}/output": prepared.out_dir,
         f"{WORKSPACE}/meta.json": prepared.spec_copy,
     }
     if plan.network == "none":  # on a network the engine writes it
         shown["/etc/hosts"] = prepared.hosts
     return tuple(
-        Binding(source=source, target=target, read_only=source != prepared.out_dir)
+        Binding(
+            source=source,
+            target=target,
+            read_only=source != prepared.out_dir,
+            propagation=prepared.propagation,
+        )
         for target, source in shown.items()
     )
 

@@ -18,6 +18,7 @@ from autoscorer import claims
 from autoscorer.executor.base import IsAlive, Reaped
 from autoscorer.executor.docker.client import Engine, engine_errors
 from autoscorer.executor.docker.containers import REMOVE_TRIES, remove_container
+from autoscorer.executor.docker.helper import helper_name, remove_helper, remove_volume, volume_name
 from autoscorer.executor.docker.output_cap import IMAGE_NAME, take_away
 from autoscorer.executor.docker.planning import LABEL_FOLDER, LABEL_NAME, LABEL_OWNER
 from autoscorer.executor.ownership import Owner
@@ -90,9 +91,11 @@ def reap(
         if not trace.over and is_alive(trace.owner):
             continue
         if name in labelled:
-            if not remove_container(engine, name, tries=tries):
+            if not (remove_container(engine, name, tries=tries) and remove_helper(engine, name, tries=tries)):
                 continue
             removed.append(Reaped(kind="container", name=name))
+        elif not remove_volume(engine, name):
+            continue
         removed += clear_attempt(trace.folder, whole=not trace.over)
         journal.cross_out(name)
     return tuple(removed)
@@ -115,14 +118,17 @@ def clear_attempt(folder: Path, *, whole: bool) -> Iterator[Reaped]:
 
 
 def _labelled(engine: Engine, engine_host: str) -> Iterator[Trace]:
-    """Our containers at the engine. An image may carry our labels too, but not its container's name."""
+    """Our containers and volumes at the engine. An image may carry our labels too, but not their names."""
+    filters = {"label": [LABEL_OWNER]}
     with engine_errors("looking for containers left behind"):
-        rows: list[dict[str, Any]] = engine.api.containers(all=True, filters={"label": [LABEL_OWNER]})
-    for row in rows:
+        rows: list[dict[str, Any]] = engine.api.containers(all=True, filters=filters)
+        volumes: list[dict[str, Any]] = engine.api.volumes(filters=filters).get("Volumes") or []
+    for row in (*rows, *volumes):
         labels = row.get("Labels") or {}
         name = str(labels.get(LABEL_NAME))
         owner = Owner.parse(str(labels.get(LABEL_OWNER)))
-        if owner and _NAME.fullmatch(name) and f"/{name}" in (row.get("Names") or ()):
+        ours = {f"/{name}", f"/{helper_name(name)}", volume_name(name)}
+        if owner and _NAME.fullmatch(name) and ours & {*(row.get("Names") or ()), row.get("Name")}:
             folder = Path(str(labels.get(LABEL_FOLDER)))
             yield Trace(name=name, owner=owner, folder=folder, engine=engine_host)
 

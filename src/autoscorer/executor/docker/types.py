@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+PRIVATE = "rprivate"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFacts:
@@ -43,11 +45,12 @@ class RunnableImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Binding:
-    """A host path shown in the container."""
+    """A host path shown in the container. ``propagation``: whether mounts made below it show."""
 
     source: Path
     target: str
     read_only: bool
+    propagation: str = PRIVATE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from autoscorer.executor.k8s.naming import (
     MAIN,
     labels,
 )
-from autoscorer.executor.k8s.scripts import DATA, VOLUMES_AT, await_script, unpack_script, watch_script
+from autoscorer.executor.streaming.scripts import DATA, VOLUMES_AT, await_script, unpack_script, watch_script
 from autoscorer.utils.config import Settings
 
 WORKSPACE = "/workspace"

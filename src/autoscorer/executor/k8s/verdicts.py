@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from autoscorer.executor.base import StopReason
-from autoscorer.executor.k8s import scripts
 from autoscorer.executor.k8s.naming import MAIN
 from autoscorer.executor.k8s.pod_facts import PodFacts
+from autoscorer.executor.streaming import scripts
 
 
 class Means(StrEnum):

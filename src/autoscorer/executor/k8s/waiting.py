@@ -13,9 +13,9 @@ from autoscorer.executor.base import StopReason
 from autoscorer.executor.k8s.client import Cluster, RefusedError, UnreachableError
 from autoscorer.executor.k8s.jobs import events_of, refusals, remove_pod
 from autoscorer.executor.k8s.pod_facts import PodFacts, read_pod
-from autoscorer.executor.k8s.streaming import StoppedError
 from autoscorer.executor.k8s.verdicts import Means, Verdict, judge, refused_for_good, unstarted
 from autoscorer.executor.k8s.watch import PodWatch
+from autoscorer.executor.streaming.transfer import StoppedError
 from autoscorer.utils.errors import AutoscorerError
 
 TICK_S = 0.1

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoscorer.executor.k8s.scripts import LAST_MEMBER
+from autoscorer.executor.streaming.scripts import LAST_MEMBER
 from autoscorer.schemas.job import SpecFault, spec_error
 
 CHUNK_BYTES = 2**18

@@ -68,6 +68,11 @@ def watch_script(limits: Limits) -> str:
     )
 
 
+def attend_script(limits: Limits) -> str:
+    """`watch_script` from when the data are complete, by which time there is an output to watch."""
+    return f"until [ -d {_WORKSPACE}/output ]; do sleep 0.05; done\n{watch_script(limits)}"
+
+
 def _checks(max_entries: int) -> str:
     """Depth before anything that walks to the bottom."""
     below = f"-mindepth {_DEPTH + 1} -maxdepth {_DEPTH + 1}"

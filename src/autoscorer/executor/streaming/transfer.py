@@ -1,0 +1,143 @@
+"""Data into a helper container and out of it again, by commands there; who runs them is not asked."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from autoscorer.executor.base import Limits, StopReason, StopSignal
+from autoscorer.executor.streaming import scripts
+from autoscorer.executor.streaming.packing import Package
+from autoscorer.harvest import Harvest, HarvestPolicy, Taking
+from autoscorer.harvest_stream import harvest_stream
+from autoscorer.utils.artifacts import remove_tree
+from autoscorer.utils.errors import AutoscorerError
+
+TRIES = 3
+
+
+class Command(Protocol):
+    """A command in the helper. What is wrong with the connection is raised as one of `Helper.lost`."""
+
+    stderr: bytes
+
+    def write(self, chunks: Iterable[bytes], /) -> None:
+        """Give it its standard input, which has no end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes of its output; nothing when it has ended."""
+
+    def exit_code(self) -> int:
+        """Wait for its end, whatever it still writes."""
+
+
+class RunCommand(Protocol):
+    """Starts a command in the helper; its end of the connection is closed with the block."""
+
+    def __call__(self, command: Sequence[str], /, *, takes_input: bool) -> AbstractContextManager[Command]:
+        """``takes_input``: whether it is given something on its standard input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Helper:
+    """A helper container. ``lost`` are the errors of a connection that broke, ``said`` makes its words fit to
+    show, ``preface`` is what its shell does before it takes data.
+    """
+
+    run: RunCommand
+    lost: tuple[type[Exception], ...]
+    said: Callable[[str], str]
+    preface: str = ""
+
+
+class StoppedError(Exception):
+    """The job is to stop; ``reason`` says why."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def bring_in(helper: Helper, package: Package, *, stop: StopSignal) -> None:
+    """Give the helper the data; when it has them, the program may start. Safe to do again.
+
+    Raises StoppedError; one of `Helper.lost` when the connection was lost, EXEC_ERROR when the helper
+    cannot take them.
+    """
+    script = helper.preface + scripts.receive_script(package.length, secrets.token_hex(8))
+
+    def chunks() -> Iterator[bytes]:
+        for chunk in package.chunks():
+            if reason := stop():
+                raise StoppedError(reason)
+            yield chunk
+
+    with helper.run(["sh", "-c", script], takes_input=True) as command:
+        command.write(chunks())
+        code = command.exit_code()
+        if code != 0:
+            words = helper.said(command.stderr.decode("utf-8", "replace"))
+            details = {"exit_code": code, "helper": words}
+            raise AutoscorerError(
+                "EXEC_ERROR", "The job's data could not be brought to its container.", details
+            )
+
+
+def take_output(helper: Helper, limits: Limits, target: Path, policy: HarvestPolicy) -> Harvest:
+    """Harvest what the program left, as a tar that the helper writes; a broken connection is tried again.
+
+    Raises OUTPUT_INVALID, OUTPUT_LIMIT, and CONTAINER_WAIT_FAILED when the helper cannot be reached any more.
+    """
+    for tries in range(1, TRIES + 1):
+        try:
+            return _take_once(helper, limits, target, policy)
+        except helper.lost as exc:
+            if tries == TRIES:
+                message = "The container was lost before its output had been taken."
+                details = {"engine": helper.said(str(exc))}
+                raise AutoscorerError("CONTAINER_WAIT_FAILED", message, details) from exc
+    raise AssertionError
+
+
+def _take_once(helper: Helper, limits: Limits, target: Path, policy: HarvestPolicy) -> Harvest:
+    remove_tree(target)
+    with helper.run(["sh", "-c", scripts.send_script(limits)], takes_input=False) as command:
+        early = command.read(1)
+        if not early:
+            _check_end(helper, command, policy)
+        taken = harvest_stream(_Rest(early, command), target, policy)
+        _check_end(helper, command, policy)
+        return taken
+
+
+class _Rest:
+    """A command's output, the first bytes of which were looked at already."""
+
+    def __init__(self, early: bytes, command: Command) -> None:
+        self._early = early
+        self._command = command
+
+    def read(self, size: int, /) -> bytes:
+        if self._early:
+            piece, self._early = self._early[:size], self._early[size:]
+            return piece
+        return self._command.read(size)
+
+
+def _check_end(helper: Helper, command: Command, policy: HarvestPolicy) -> None:
+    """Raise unless the helper read everything: what it cannot read, the program made so."""
+    code = command.exit_code()
+    if code == scripts.OVER_ENTRIES:
+        Taking(policy).too_much("entries", policy.max_entries)
+    if code == scripts.OVER_DEPTH:
+        Taking(policy).refuse((), f"is deeper than {policy.max_depth} folders")
+    if code == scripts.SOCKET:
+        Taking(policy).refuse((), "holds a socket; only regular files are taken")
+    if code != 0:
+        text = helper.said(command.stderr.decode("utf-8", "backslashreplace"))
+        message = "output/ holds something that cannot be read"
+        raise AutoscorerError("OUTPUT_INVALID", message, {"helper": ascii(text)[1:-1]}, stage=policy.stage)

@@ -1,0 +1,213 @@
+"""Several nodes for real: engines on TCP that see nothing of ours, jobs spread over them, one that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoscorer import pipeline
+from autoscorer.executor.base import AttemptPlan
+from autoscorer.executor.docker import containers, waiting
+from autoscorer.executor.docker.presence import engine_health, engine_load
+from autoscorer.executor.docker_executor import DockerExecutor
+from autoscorer.executor.nodes.breaker import Breaker
+from autoscorer.executor.nodes.placed import PlacedExecutor
+from autoscorer.executor.nodes.pool import NodePool
+from autoscorer.executor.ownership import process_is_alive
+from autoscorer.job import JobContext
+from autoscorer.scheduler import settings_on
+from autoscorer.scorers.catalog import Catalog
+from autoscorer.utils.config import Node, Settings
+from autoscorer.utils.errors import AutoscorerError
+from tests.executor.attempts import eventually
+from tests.executor.docker.containers import BUSYBOX, container_plan, settings
+from tests.executor.docker.far_engines import HELPER, far_engine, left_on
+from tests.executor.docker.own_engine import OwnEngine
+from tests.workspaces import ROOT, MakeWorkspace
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="an engine of one's own takes root"),
+]
+PREDICT = "printf 'id,label\\n1,cat\\n2,cat\\n' > output/pred.csv"
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[OwnEngine, OwnEngine]]:
+    with far_engine(tmp_path) as one, far_engine(tmp_path) as other:
+        yield one, other
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "ENGINE_GRACE_S", 3.0)
+    monkeypatch.setattr(containers, "ASK_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(containers, "REMOVE_TIMEOUT_S", 1.0)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def nodes_at(engines: tuple[OwnEngine, ...], *gpus: int) -> tuple[Node, ...]:
+    pairs = zip(engines, gpus, "abc", strict=False)
+    return tuple(Node(name=name, host=engine.address, gpus=number) for engine, number, name in pairs)
+
+
+def pool_of(used: Settings, nodes: tuple[Node, ...], clock: Clock | None = None) -> NodePool:
+    return NodePool(
+        nodes,
+        load=engine_load(lambda node: settings_on(node, used)),
+        health=engine_health(lambda node: settings_on(node, used)),
+        make_breaker=lambda: Breaker(failures=2, back_off_s=60, clock=clock or Clock()),
+    )
+
+
+def placed(used: Settings, pool: NodePool) -> PlacedExecutor:
+    return PlacedExecutor(pool, lambda node: DockerExecutor(settings_on(node, used)), wait_s=0)
+
+
+def job(make: MakeWorkspace, script: str) -> Path:
+    return make(spec={"container": {"image": BUSYBOX, "cmd": ["sh", "-c", script]}})
+
+
+def test_jobs_of_two_workers_are_spread_by_what_the_engines_say(
+    two: tuple[OwnEngine, OwnEngine], tmp_path: Path
+) -> None:
+    used = settings(tmp_path, **HELPER)
+    nodes = nodes_at(two, 0, 0)
+    started = threading.Barrier(2, timeout=120)
+
+    def run(number: int) -> Any:
+        root = tmp_path / f"w{number}"
+        root.mkdir()
+        plan = container_plan(
+            root, "until [ -e output/go ]; do sleep 0.1; [ $((n+=1)) -lt 30 ] || break; done"
+        )
+        if number:  # the second worker chooses when the first one's program runs, and knows of it by no word
+            started.wait()
+
+        def hear(name: str, _facts: object) -> None:
+            if name == "execution_started" and not number:
+                started.wait()
+
+        executor = placed(used, pool_of(used, nodes))
+        return executor.run(plan, stop=lambda: None, on_event=hear).details["node"]
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(run, range(2))) == ["a", "b"]
+    assert [left_on(engine) for engine in two] == [[], []]
+
+
+@pytest.mark.fault("a node killed mid-run")
+def test_a_node_killed_mid_run_is_the_platforms_fault_and_the_job_ends_well_on_another(
+    two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    dying, other = two
+    used, clock = settings(tmp_path, **HELPER), Clock()
+    pool = pool_of(used, nodes_at(two, 1, 0), clock)
+    killed = threading.Event()
+
+    class Killing(DockerExecutor):
+        def launch(self, plan: AttemptPlan, *, on_event: Any) -> None:
+            super().launch(plan, on_event=on_event)
+            if not killed.is_set():
+                killed.set()
+                dying.stop(signal.SIGKILL)
+
+    def context() -> JobContext:
+        executor = PlacedExecutor(pool, lambda node: Killing(settings_on(node, used)), wait_s=0)
+        return JobContext(settings=used, choose=lambda: executor, catalog=Catalog())
+
+    first = job(make_workspace, f"sleep 1; {PREDICT}")
+    result = pipeline.run_then_score(context(), first).result
+    assert result.versioning["node"] == "b"
+    log = (first / "logs" / "job.jsonl").read_text()
+    assert '"CONTAINER_WAIT_FAILED"' in log
+    assert left_on(other) == []
+    # The lost job and the silence after it have opened its breaker: that it is back is not enough.
+    dying.start()
+    second = job(make_workspace, PREDICT)
+    assert pipeline.run_then_score(context(), second).result.versioning["node"] == "b"
+    clock.now += 61  # half-open: one job tries it, and closes it
+    for _ in range(2):
+        workspace = job(make_workspace, PREDICT)
+        assert pipeline.run_then_score(context(), workspace).result.versioning["node"] == "a"
+    # What the dead engine kept is over though we live: the next job there has removed it.
+    assert left_on(dying) == []
+
+
+@pytest.mark.fault("a node killed mid-run", is_control=True)
+def test_control_with_its_node_up_the_same_job_stays_there(
+    two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    used = settings(tmp_path, **HELPER)
+    executor = placed(used, pool_of(used, nodes_at(two, 1, 0)))
+    context = JobContext(settings=used, choose=lambda: executor, catalog=Catalog())
+    workspace = job(make_workspace, f"sleep 1; {PREDICT}")
+    assert pipeline.run_then_score(context, workspace).result.versioning["node"] == "a"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from autoscorer.executor.docker_executor import DockerExecutor
+from tests.executor.docker.containers import BUSYBOX, container_plan, settings
+
+def hear(name, _facts):
+    if name == "execution_started": os.kill(os.getpid(), signal.SIGKILL)
+
+root = Path(sys.argv[1])
+used = settings(root, docker_host=sys.argv[2], docker_helper_image=BUSYBOX)
+DockerExecutor(used).run(container_plan(root, "exec tail -f /dev/null"), stop=lambda: None, on_event=hear)
+"""
+
+
+def test_what_a_killed_worker_left_is_removed_on_every_node_that_answers(
+    two: tuple[OwnEngine, OwnEngine], tmp_path: Path
+) -> None:
+    for engine in two:
+        command = [sys.executable, "-c", KILLED, str(tmp_path), engine.address]
+        env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+        subprocess.run(command, env=env, cwd=ROOT, check=False, timeout=60)
+        assert len(left_on(engine)) == 3  # the control: program, helper and volume stay by themselves
+    used = settings(tmp_path, **HELPER)
+    executor = placed(used, pool_of(used, nodes_at(two, 0, 0)))
+    assert executor.reap(lambda _owner: True) == ()
+    assert [len(left_on(engine)) for engine in two] == [3, 3]
+    down, up = two
+    down.stop(signal.SIGKILL)
+    with pytest.raises(AutoscorerError) as caught:
+        executor.reap(process_is_alive)
+    assert list(caught.value.details["nodes"]) == ["a"]
+    assert left_on(up) == []
+    down.start()
+    assert executor.reap(process_is_alive)
+    assert eventually(lambda: left_on(down) == [])
+
+
+def test_with_nodes_in_the_configuration_the_composition_root_places_jobs(
+    two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    from autoscorer.runtime import job_context
+
+    used = replace(settings(tmp_path, **HELPER), nodes=nodes_at(two, 0, 2))
+    result = pipeline.run_then_score(
+        job_context(used, Catalog(), backend="auto"), job(make_workspace, PREDICT)
+    ).result
+    assert (result.versioning["node"], result.versioning["backend"]) == ("b", "docker")
+    assert result.timing["scheduling_seconds"] >= 0

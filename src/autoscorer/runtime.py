@@ -104,7 +104,13 @@ def diagnose(backend: str, settings: Settings) -> Diagnosis:
         backend = "k8s"
     if backend == "auto":
         backend = "docker" if engine_answers(settings) else "local"
-    found: Diagnosis = _backend_module(backend).diagnose(settings)
+    module = _backend_module(backend)
+    if backend == "docker" and settings.nodes:
+        from autoscorer.executor.docker.node_probes import diagnose_nodes
+        from autoscorer.scheduler import settings_on
+
+        return diagnose_nodes(settings.nodes, lambda node: settings_on(node, settings))
+    found: Diagnosis = module.diagnose(settings)
     return found
 
 

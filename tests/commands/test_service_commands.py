@@ -63,6 +63,23 @@ def test_status_shows_a_job_as_it_stands(stub: Stub, env: dict[str, str]) -> Non
         assert shown in screen
 
 
+@pytest.mark.parametrize(
+    ("started_at", "shown"),
+    [
+        ("2026-01-01T00:01:02.500Z", "62.5 s in the queue"),
+        ("soon", "unknown"),
+        ("2026-01-01T00:00:00", "unknown"),
+    ],
+)
+def test_status_shows_how_long_a_job_was_in_the_queue(
+    stub: Stub, env: dict[str, str], started_at: str, shown: str
+) -> None:
+    stub.on(ONE, ok({**JOB, "state": "running", "stage": "wait_for_node", "started_at": started_at}))
+    _, screen = on_a_terminal_with(env, "status", "t1")
+    assert shown in screen
+    assert "wait_for_node" in screen
+
+
 def test_the_status_of_a_failed_job_is_no_failure_of_the_command(stub: Stub, env: dict[str, str]) -> None:
     stub.on(ONE, failed("TIME_LIMIT", "participant"))
     assert call("status", "t1", env=env).exit_code == 0

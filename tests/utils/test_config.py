@@ -233,6 +233,8 @@ CONTRADICTIONS: list[tuple[dict[str, str], list[str]]] = [
     ({"TIMEOUT": "x", "MAX_TIME_LIMIT": "1"}, ["TIMEOUT"]),
     ({"DOCKER_TLS_VERIFY": "1"}, ["DOCKER_TLS_VERIFY"]),
     ({"DOCKER_TLS_VERIFY": "1", "DOCKER_HOST": "tcp://h:2376"}, []),
+    ({"DOCKER_TLS_VERIFY": "1", "NODES": '[{"name": "a", "host": "tcp://h:2376"}]'}, []),
+    ({"DOCKER_TLS_VERIFY": "1", "NODES": '[{"name": "a", "host": "unix:///a"}]'}, ["DOCKER_TLS_VERIFY"]),
     ({"K8S_ENABLED": "1"}, ["K8S_API"]),
     ({"K8S_ENABLED": "1", "K8S_API": "https://h:6443"}, ["K8S_TOKEN"]),
     ({"K8S_ENABLED": "1", "K8S_API": "https://h:6443", "K8S_TOKEN": "abc"}, []),

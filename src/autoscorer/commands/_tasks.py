@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from autoscorer.commands._frame import EXIT_FAILED, Answer, Frame
@@ -64,7 +65,7 @@ def job_panel(job: JobView) -> RenderableType:
         "state": progress_text(job),
         "turn of": job.turn,
         "made": job.created_at,
-        **({"started": job.started_at} if job.started_at else {}),
+        **({"started": job.started_at, "waited": waited_text(job)} if job.started_at else {}),
         **({"ended": job.finished_at} if job.finished_at else {}),
         **({"error": f"{job.error.get('code')}: {job.error.get('message')}"} if job.error else {}),
     }
@@ -86,6 +87,16 @@ def progress_text(job: JobView) -> str:
     if job.attempt > 1:
         parts.append(f"attempt {job.attempt} of {job.attempts_allowed}")
     return " · ".join(parts)
+
+
+def waited_text(job: JobView) -> str:
+    """How long a job that has started was in the queue before; "unknown" where a server's times are none."""
+    try:
+        made = datetime.fromisoformat(job.created_at)
+        started = datetime.fromisoformat(job.started_at or "")
+        return f"{max(0.0, (started - made).total_seconds()):.1f} s in the queue"
+    except (ValueError, TypeError):
+        return "unknown"
 
 
 def _next(job: JobView) -> str:

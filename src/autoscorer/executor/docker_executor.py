@@ -44,6 +44,7 @@ from autoscorer.executor.docker.planning import (
     container_plan,
     owner_labels,
 )
+from autoscorer.executor.docker.presence import free_gpus
 from autoscorer.executor.docker.readable import check_readable, container_user
 from autoscorer.executor.docker.reaper import Journal, Trace, reap, reap_quietly
 from autoscorer.executor.docker.rooms import Room, SharedRoom
@@ -293,6 +294,11 @@ class DockerExecutor(Executor):
             owner=str(attempt.trace.owner),
             user=attempt.user,
             security_opts=attempt.security_opts,
+            gpu_ids=free_gpus(
+                attempt.engine,
+                asked=plan.limits.gpus,
+                present=max(self._declared_gpus, attempt.engine.facts().gpus),
+            ),
         )
         body = replace(body, bindings=(*body.bindings, *self._also_shown))
         return Container.create(attempt.engine, body, init=init)

@@ -64,6 +64,11 @@ def process_is_alive(owner: Owner) -> bool:
     return namespace != here_namespace or _started_ticks(owner.pid) == owner.started_ticks
 
 
+def is_of_this_machine(owner: Owner) -> bool:
+    """Whether it runs, or ran, here."""
+    return owner.space.partition(":")[0] == this_machine()
+
+
 @functools.cache  # no process leaves its machine or its pid namespace
 def _space() -> str:
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -15,11 +15,11 @@ HELPER = {"docker_helper_image": BUSYBOX}
 
 
 @contextmanager
-def far_engine(hidden: Path) -> Iterator[OwnEngine]:
+def far_engine(hidden: Path, *, certificates: Path | None = None) -> Iterator[OwnEngine]:
     """One that does not see ``hidden``."""
     folder = Path(tempfile.mkdtemp(prefix="autoscorer-", dir="/var/tmp"))
     try:
-        with own_engine(folder / "engine", hidden=hidden) as made:
+        with own_engine(folder / "engine", hidden=hidden, certificates=certificates) as made:
             yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)

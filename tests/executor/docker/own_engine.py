@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,12 +21,14 @@ from tests.executor.docker.registries import free_port
 class OwnEngine:
     """dockerd with everything of it below ``folder``, and the busybox image in it.
 
-    With ``hidden`` it is as on another machine: it listens on TCP as well, and does not see that folder.
+    With ``hidden`` it is as on another machine: it listens on TCP as well, by TLS with ``certificates``, and
+    does not see that folder.
     """
 
-    def __init__(self, folder: Path, *, hidden: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, hidden: Path | None = None, certificates: Path | None = None) -> None:
         self._folder = folder
         self._hidden = hidden
+        self._certificates = certificates
         self._port = free_port() if hidden else 0
         self._process: subprocess.Popen[bytes] | None = None
         self.socket = folder / "d.sock"
@@ -65,8 +68,12 @@ class OwnEngine:
     def _apart(self) -> list[str]:
         if self._hidden is None:
             return []
-        script = 'mount -t tmpfs none "$0" && exec "$@" --host="$ADDRESS" --tls=false'
-        return ["env", f"ADDRESS={self.address}", "unshare", "-m", "sh", "-c", script, str(self._hidden)]
+        keys = self._certificates
+        files = {"tlscacert": "ca.pem", "tlscert": "engine.pem", "tlskey": "engine.key"}
+        tls = [f"--{flag}={keys / name}" for flag, name in files.items()] if keys else []
+        listen = [f"--host={self.address}", f"--tlsverify={'true' if keys else 'false'}", *tls]
+        script = f'mount -t tmpfs none "$0" && exec "$@" {shlex.join(listen)}'
+        return ["unshare", "-m", "sh", "-c", script, str(self._hidden)]
 
     def _forget_a_dead_containerd(self) -> None:
         """It ends with a dockerd that is killed. Where the machine's first process is slow to reap, the next
@@ -149,10 +156,12 @@ def state_of(pid: int) -> str:
 
 
 @contextmanager
-def own_engine(folder: Path, *, hidden: Path | None = None) -> Iterator[OwnEngine]:
+def own_engine(
+    folder: Path, *, hidden: Path | None = None, certificates: Path | None = None
+) -> Iterator[OwnEngine]:
     """Started and with the image in it; stopped afterwards, whatever a test did to it."""
     folder.mkdir(parents=True)
-    engine = OwnEngine(folder, hidden=hidden)
+    engine = OwnEngine(folder, hidden=hidden, certificates=certificates)
     try:
         engine.start()
         engine.load_busybox()

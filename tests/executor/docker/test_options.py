@@ -59,6 +59,7 @@ def planned(
     *,
     capped: bool = True,
     security_opts: tuple[str, ...] = (),
+    gpu_ids: tuple[str, ...] = (),
 ) -> ContainerPlan:
     prepared = Prepared(
         name="autoscorer-" + "0" * 32,
@@ -75,6 +76,7 @@ def planned(
         owner="here/1/2",
         user="65534:65534",
         security_opts=security_opts,
+        gpu_ids=gpu_ids,
     )
 
 
@@ -95,7 +97,8 @@ def test_everything_a_job_can_ask_for_is_the_golden_file() -> None:
     on = image(volumes=("/data", "/data/", "//models//deep", "/tmp", "/workspace/input"), env={"HOME": "/x"})
     opts = ("no-new-privileges:true", "apparmor=docker-default")
     assert_golden(
-        "docker_all_options.json", create_body(planned(of, on, capped=False, security_opts=opts), init=False)
+        "docker_all_options.json",
+        create_body(planned(of, on, capped=False, security_opts=opts, gpu_ids=("1", "3")), init=False),
     )
 
 

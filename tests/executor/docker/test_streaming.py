@@ -40,7 +40,9 @@ from tests.executor.docker.far_engines import HELPER, far_engine, left_on
 from tests.executor.docker.own_engine import OwnEngine
 from tests.executor.docker.test_confinement import GOLDEN, PRINT_CONFINEMENT, confinement
 from tests.executor.docker.test_options import image
+from tests.executor.docker.test_tls import certificates, ours
 
+__all__ = ["certificates", "ours"]
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 ROOTLESS = pytest.mark.skipif(os.geteuid() != 0, reason="an engine of one's own takes root")
 ATTACKS = {row.name: row for row in (*outputs.ATTACKS, *disk.ATTACKS) if not row.long}
@@ -145,6 +147,22 @@ def test_an_engine_that_does_not_see_the_workspace_gets_it_streamed_by_itself(
     assert (ran.output / "data.csv").read_text() == "id\n1\n"
     assert ran.events["execution_started"]["transport"] == "stream"
     assert left_on(far) == []
+
+
+@ROOTLESS
+def test_data_are_streamed_by_tls_too(certificates: Path, ours: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    plan = container_plan(root, "cp input/big output/")
+    (plan.input_dir / "big").write_bytes(os.urandom(3 * MIB))
+    with far_engine(root, certificates=certificates) as engine:
+        used = settings(
+            root, docker_host=engine.address, docker_tls_verify=True, docker_cert_path=ours, **HELPER
+        )
+        ran = run(plan, used)
+        assert left_on(engine) == []
+    assert ran.error is None
+    assert (ran.output / "big").read_bytes() == (plan.input_dir / "big").read_bytes()
 
 
 @ROOTLESS

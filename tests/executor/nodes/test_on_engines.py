@@ -211,3 +211,26 @@ def test_with_nodes_in_the_configuration_the_composition_root_places_jobs(
     ).result
     assert (result.versioning["node"], result.versioning["backend"]) == ("b", "docker")
     assert result.timing["scheduling_seconds"] >= 0
+
+
+def test_the_doctor_tries_each_node_and_says_what_to_do(
+    two: tuple[OwnEngine, OwnEngine], tmp_path: Path
+) -> None:
+    from autoscorer.runtime import diagnose
+
+    one, other = two
+    lacking = replace(settings(tmp_path, image_pull_policy="never"), docker_helper_image="absent/image:1")
+    silent = Node(name="c", host="tcp://127.0.0.1:1")
+    found = diagnose("docker", replace(lacking, nodes=(*nodes_at(two, 2, 0), silent)))
+    assert found.failing == ["node a", "node b", "node c"]
+    details = {probe.name: probe.detail for probe in found.probes}
+    assert "docker pull absent/image:1" in details["node a"]
+    assert "nothing listens" in details["node c"]
+    mounting = replace(nodes_at(two, 0, 0)[0], transport="bind")
+    used = replace(settings(tmp_path, **HELPER), nodes=(mounting, nodes_at(two, 0, 3)[1]))
+    found = diagnose("docker", used)
+    details = {probe.name: probe.detail for probe in found.probes}
+    assert found.failing == ["node a"]
+    assert "share that at the same path" in details["node a"]
+    assert f"answers at {other.address}; transport stream; 3 GPUs declared" in details["node b"]
+    assert left_on(one) == left_on(other) == []

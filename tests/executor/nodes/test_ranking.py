@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscorer.executor.docker.presence import running_of
+from autoscorer.executor.docker.presence import least_used, running_of
 from autoscorer.executor.nodes.ranking import (
     Candidate,
     Refusal,
@@ -79,3 +79,22 @@ def test_an_attempt_counts_once_however_many_containers_it_has() -> None:
 
     rows = [row("one", "2"), row("one", "2"), row("two", "1"), row("odd", "many")]
     assert running_of(rows) == Running(jobs=3, gpus=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "present", "ids"),
+    [
+        ([], 2, 4, ("0", "1")),
+        (["0", "1"], 2, 4, ("2", "3")),
+        (["0,2"], 2, 4, ("1", "3")),
+        (["0", "0,1"], 1, 3, ("2",)),
+        # All are taken: those that fewest have, as when DOCKER_HOST is one engine that nobody waits for
+        (["0", "0,1"], 1, 2, ("1",)),
+        (["", "all"], 1, 1, ("0",)),
+    ],
+)
+def test_a_job_gets_the_gpus_that_fewest_others_have(
+    given: list[str], asked: int, present: int, ids: tuple[str, ...]
+) -> None:
+    rows = [{"Labels": {"autoscorer.gpu-ids": numbers}} for numbers in given] + [{"Labels": None}]
+    assert least_used(rows, asked=asked, present=present) == ids

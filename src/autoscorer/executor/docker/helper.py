@@ -69,7 +69,7 @@ def helper_body(
         memory_bytes=128 * _MIB,
         shm_bytes=_MIB,
         tmp_bytes=_MIB,
-        gpus=0,
+        gpu_ids=(),
         processes=64,
         file_bytes=None,
         network="none",

@@ -6,7 +6,7 @@ Everything is said, also what is the engine's default today: an engine's configu
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoscorer.executor.docker.types import Binding, ContainerPlan
@@ -90,7 +90,7 @@ def _host_config(plan: ContainerPlan, *, init: bool) -> dict[str, Any]:
         "ReadonlyPaths": list(READ_ONLY_PATHS),
         "Tmpfs": _tmpfs(plan),
         "Mounts": [_mount(binding) for binding in plan.bindings],
-        "DeviceRequests": _gpus(plan.gpus),
+        "DeviceRequests": _gpus(plan.gpu_ids),
     }
 
 
@@ -143,5 +143,6 @@ def _mount(binding: Binding) -> dict[str, Any]:
     }
 
 
-def _gpus(count: int) -> list[dict[str, Any]]:
-    return [{"Driver": "nvidia", "Count": count, "Capabilities": [["gpu"]]}] if count else []
+def _gpus(ids: Sequence[str]) -> list[dict[str, Any]]:
+    """By name: by number alone the engine gives every container the same first ones."""
+    return [{"Driver": "nvidia", "DeviceIDs": list(ids), "Capabilities": [["gpu"]]}] if ids else []

@@ -18,6 +18,7 @@ LABEL_OWNER = "autoscorer.owner"
 LABEL_JOB = "autoscorer.job"
 LABEL_FOLDER = "autoscorer.folder"
 LABEL_GPUS = "autoscorer.gpus"
+LABEL_GPU_IDS = "autoscorer.gpu-ids"
 HOSTS = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOSTNAME}\n"
 DEFAULT_ENV = {"HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - the container's
 # Where NVIDIA's is the engine's usual runtime, a mere variable of the image or the job gives all GPUs.
@@ -62,12 +63,14 @@ def container_plan(
     owner: str,
     user: str,
     security_opts: tuple[str, ...],
+    gpu_ids: tuple[str, ...] = (),
 ) -> ContainerPlan:
-    """``owner`` is written on it, ``user`` is whom it runs as."""
+    """``owner`` is written on it, ``user`` is whom it runs as, ``gpu_ids`` are those it gets."""
     limits = plan.limits
     return ContainerPlan(
         name=prepared.name,
-        labels=owner_labels(plan, name=prepared.name, owner=owner),
+        labels=owner_labels(plan, name=prepared.name, owner=owner)
+        | ({LABEL_GPU_IDS: ",".join(gpu_ids)} if gpu_ids else {}),
         image=image,
         command=plan.command,
         env=_env(plan.env, image.env, gpus=limits.gpus),
@@ -77,7 +80,7 @@ def container_plan(
         memory_bytes=limits.memory_bytes,
         shm_bytes=limits.shm_bytes,
         tmp_bytes=tmp_bytes(limits),
-        gpus=limits.gpus,
+        gpu_ids=gpu_ids,
         processes=limits.processes,
         file_bytes=None if prepared.output_is_capped else _largest_file_bytes(limits),
         network=plan.network,

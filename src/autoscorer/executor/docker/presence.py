@@ -5,16 +5,17 @@ The engine is asked and nobody's memory: so several workers agree, and nothing h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from autoscorer.executor.docker.client import answers, connect, engine_errors
-from autoscorer.executor.docker.planning import LABEL_GPUS, LABEL_NAME, LABEL_OWNER
+from autoscorer.executor.docker.client import Engine, answers, connect, engine_errors
+from autoscorer.executor.docker.planning import LABEL_GPU_IDS, LABEL_GPUS, LABEL_NAME, LABEL_OWNER
 from autoscorer.executor.nodes.ranking import Health, Load, Running
 from autoscorer.utils.config import Node, Settings
 
 LOOK_TIMEOUT_S = 5.0
-_UNENDED = ["created", "running", "paused", "restarting"]
+_UNENDED = {"label": [LABEL_OWNER], "status": ["created", "running", "paused", "restarting"]}
 SettingsOn = Callable[[Node], Settings]
 
 
@@ -35,10 +36,25 @@ def engine_load(settings_on: SettingsOn) -> Load:
             connect(settings_on(node), timeout_s=LOOK_TIMEOUT_S) as engine,
             engine_errors("looking for jobs"),
         ):
-            filters = {"label": [LABEL_OWNER], "status": _UNENDED}
-            return running_of(engine.api.containers(all=True, filters=filters))
+            return running_of(engine.api.containers(all=True, filters=_UNENDED))
 
     return load
+
+
+def free_gpus(engine: Engine, *, asked: int, present: int) -> tuple[str, ...]:
+    """The numbers of ``asked`` GPUs of ``present``, those first that fewest of our containers have."""
+    if not asked:
+        return ()
+    with engine_errors("looking for jobs with GPUs", lost="CONTAINER_WAIT_FAILED"):
+        return least_used(engine.api.containers(all=True, filters=_UNENDED), asked=asked, present=present)
+
+
+def least_used(rows: Iterable[Mapping[str, Any]], *, asked: int, present: int) -> tuple[str, ...]:
+    """The same from what the engine tells of its containers."""
+    given = [str((row.get("Labels") or {}).get(LABEL_GPU_IDS, "")).split(",") for row in rows]
+    uses = Counter(number for numbers in given for number in numbers)
+    best = sorted(range(present), key=lambda number: (uses[str(number)], number))[:asked]
+    return tuple(map(str, sorted(best)))
 
 
 def running_of(rows: Iterable[Mapping[str, Any]]) -> Running:

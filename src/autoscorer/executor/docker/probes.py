@@ -185,7 +185,7 @@ class DockerProber(Prober):
         self._python = str(host.interpreter.aliases.get("python", host.interpreter.bin_dir / "python"))
         self._image = image
         # A doctor's image is not a job's: nothing of the operator's rules for those is about it.
-        own = replace(settings, image_allowlist=None, image_pull_policy="never")
+        own = replace(settings, image_allowlist=None, image_pull_policy="never", docker_transport="bind")
         self._executor = DockerExecutor(own, also_shown=_host_bindings(host))
         self._isolation: Isolation | None = None
         self.engine_socket = settings.docker_host.removeprefix("unix://")

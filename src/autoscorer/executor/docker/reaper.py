@@ -21,7 +21,7 @@ from autoscorer.executor.docker.containers import REMOVE_TRIES, remove_container
 from autoscorer.executor.docker.helper import helper_name, remove_helper, remove_volume, volume_name
 from autoscorer.executor.docker.output_cap import IMAGE_NAME, take_away
 from autoscorer.executor.docker.planning import LABEL_FOLDER, LABEL_NAME, LABEL_OWNER
-from autoscorer.executor.ownership import Owner
+from autoscorer.executor.ownership import Owner, is_of_this_machine
 from autoscorer.utils.artifacts import write_json
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Attempt, Workspace
@@ -96,7 +96,8 @@ def reap(
             removed.append(Reaped(kind="container", name=name))
         elif not remove_volume(engine, name):
             continue
-        removed += clear_attempt(trace.folder, whole=not trace.over)
+        if name in written or is_of_this_machine(trace.owner):  # else that path is another machine's
+            removed += clear_attempt(trace.folder, whole=not trace.over)
         journal.cross_out(name)
     return tuple(removed)
 

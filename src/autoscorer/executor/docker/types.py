@@ -68,7 +68,7 @@ class ContainerPlan:
     memory_bytes: int
     shm_bytes: int
     tmp_bytes: int
-    gpus: int
+    gpu_ids: tuple[str, ...]
     processes: int
     file_bytes: int | None
     network: str

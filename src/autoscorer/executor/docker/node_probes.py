@@ -1,0 +1,115 @@
+"""Whether each node of NODES can be used: it answers, the data get there, its GPUs are those declared."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from autoscorer.confine.probes import Diagnosis, Probe
+from autoscorer.executor.docker.client import Engine, connect, engine_errors
+from autoscorer.executor.docker.containers import remove_container
+from autoscorer.executor.docker.images import find_local
+from autoscorer.executor.docker.probes import diagnose_engine, probe_image
+from autoscorer.executor.image_names import image_name
+from autoscorer.utils.config import Node, Settings
+from autoscorer.utils.errors import AutoscorerError
+
+_TRIED_THERE = "what a node on another machine enforces, `autoscorer doctor` says when it is run there"
+
+
+def diagnose_nodes(nodes: Sequence[Node], settings_on: Callable[[Node], Settings]) -> Diagnosis:
+    """Each node, and the isolation properties on the first that is on this machine and mounts our files."""
+    probes: list[Probe] = []
+    tried: Diagnosis | None = None
+    for node in nodes:
+        used = settings_on(node)
+        found, mounts = probe_node(node, used)
+        probes.append(found)
+        if tried is None and found.enforced and mounts and used.docker_host.startswith("unix://"):
+            tried = diagnose_engine(used)
+    if tried is None:
+        return Diagnosis(
+            backend="docker", probes=tuple(probes), never_enforced={}, engine={}, advice=(_TRIED_THERE,)
+        )
+    return Diagnosis(
+        backend="docker",
+        probes=(*probes, *tried.probes),
+        never_enforced=tried.never_enforced,
+        engine=tried.engine,
+        advice=(*tried.advice, _TRIED_THERE),
+    )
+
+
+def probe_node(node: Node, settings: Settings) -> tuple[Probe, bool]:
+    """What can be said of a node, with what to do; whether it mounts our files."""
+    try:
+        with connect(settings) as engine:
+            mounts = _sees_our_files(engine, settings)
+            told = [f"Docker {engine.facts().version} answers at {settings.docker_host}"]
+            faults = [
+                *_transport(engine, settings, told, mounts=mounts),
+                *_gpus(engine, node, told),
+            ]
+    except AutoscorerError as exc:
+        reason = exc.details.get("reason", exc.message)
+        faults = [
+            f"cannot be used at {settings.docker_host}: {reason}; start it, let this machine reach it, "
+            "or take it out of NODES"
+        ]
+        told, mounts = [], False
+    detail = "; ".join(faults or told)
+    return Probe(name=f"node {node.name}", enforced=not faults, detail=detail), mounts
+
+
+def _transport(engine: Engine, settings: Settings, told: list[str], *, mounts: bool) -> Iterator[str]:
+    """What is wrong with how data get there; what is right goes to ``told``."""
+    wanted = settings.docker_transport
+    if wanted == "bind" and not mounts:
+        yield "it does not see the workspaces' folder; share that at the same path, or let transport be auto"
+    if wanted == "bind" or (wanted == "auto" and mounts):
+        told.append("transport bind")
+        return
+    name = settings.docker_helper_image
+    told.append("transport stream")
+    if find_local(engine, image_name(name)) is not None:
+        return
+    if settings.image_pull_policy == "never":
+        yield f"it lacks the image {name} (DOCKER_HELPER_IMAGE); run `docker pull {name}` there"
+    told.append(f"{name} will be pulled")
+
+
+def _gpus(engine: Engine, node: Node, told: list[str]) -> Iterator[str]:
+    found = engine.facts().gpus
+    if 0 < found < node.gpus:
+        yield f"NODES says it has {node.gpus} GPUs, its engine tells of {found}"
+    told.append(f"{node.gpus} GPUs declared" + (f", {found} found" if found else ""))
+
+
+def _sees_our_files(engine: Engine, settings: Settings) -> bool:
+    """Whether it can mount a folder that was made just now, in a container that is never started."""
+    name = f"autoscorer-doctor-{secrets.token_hex(8)}"
+    with _new_folder(settings.workspace_root or settings.data_dir) as folder, probe_image(engine) as image:
+        mount = {"Type": "bind", "Source": str(folder), "Target": "/mnt", "ReadOnly": True}
+        body = {"Image": image, "Entrypoint": ["-"], "HostConfig": {"NetworkMode": "none", "Mounts": [mount]}}
+        try:
+            with engine_errors("creating a container", refused="CONTAINER_CREATE_FAILED"):
+                engine.api.create_container_from_config(body, name)
+        except AutoscorerError as exc:
+            if "bind source path does not exist" in str(exc.details.get("engine", "")):
+                return False
+            raise
+        remove_container(engine, name)
+    return True
+
+
+@contextmanager
+def _new_folder(below: Path) -> Iterator[Path]:
+    folder = below / f".doctor-{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+    finally:
+        with suppress(OSError):
+            folder.rmdir()

@@ -71,7 +71,7 @@ class OwnEngine:
         keys = self._certificates
         files = {"tlscacert": "ca.pem", "tlscert": "engine.pem", "tlskey": "engine.key"}
         tls = [f"--{flag}={keys / name}" for flag, name in files.items()] if keys else []
-        listen = [f"--host={self.address}", f"--tlsverify={'true' if keys else 'false'}", *tls]
+        listen = [f"--host={self.address}", "--tlsverify" if keys else "--tls=false", *tls]
         script = f'mount -t tmpfs none "$0" && exec "$@" {shlex.join(listen)}'
         return ["unshare", "-m", "sh", "-c", script, str(self._hidden)]
 

@@ -97,7 +97,13 @@ def test_a_jobs_life_is_counted_with_its_waits_and_its_times(
     store.work.succeed(
         lease,
         result={
-            "timing": {"execute_seconds": 9.0, "run_seconds": 5.0, "pull_seconds": 3.5, "score_seconds": 0.5},
+            "timing": {
+                "execute_seconds": 9.0,
+                "scheduling_seconds": 0.25,
+                "run_seconds": 5.0,
+                "pull_seconds": 3.5,
+                "score_seconds": 0.5,
+            },
             "resources": {"cpu_seconds": 4.0, "peak_memory_bytes": 2**21},
             "versioning": {"scorer": "classification_f1", "version": "1.0.0"},
         },
@@ -107,7 +113,8 @@ def test_a_jobs_life_is_counted_with_its_waits_and_its_times(
     assert counted("jobs_ended_total", **ended) == 1
     assert counted("queue_latency_seconds_sum", queue="cpu") == pytest.approx(7)
     assert counted("job_duration_seconds_sum", action="pipeline") == pytest.approx(20)
-    for stage, seconds in {"execute": 9.0, "run": 5.0, "pull": 3.5, "score": 0.5}.items():
+    stages = {"execute": 9.0, "scheduling": 0.25, "run": 5.0, "pull": 3.5, "score": 0.5}
+    for stage, seconds in stages.items():
         assert counted("stage_duration_seconds_sum", stage=stage) == pytest.approx(seconds)
     assert counted("scores_total", scorer="classification_f1", outcome="computed", blame="nobody") == 1
     assert counted("scorer_duration_seconds_sum", scorer="classification_f1") == pytest.approx(0.5)

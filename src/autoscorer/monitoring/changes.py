@@ -15,7 +15,7 @@ from autoscorer.telemetry import instruments as told
 from autoscorer.telemetry.measuring import REGISTRY
 from autoscorer.utils.errors import Blame, code_table, find_code
 
-_RUN_STAGES = ("prepare", "pull", "execute", "run", "harvest")
+_RUN_STAGES = ("prepare", "scheduling", "pull", "execute", "run", "harvest")
 _SCORE_STAGES = ("view", "score", "plots")
 # A job that only scores tells the times of the run it scores, too; those were counted with the run.
 STAGES: Mapping[Action, tuple[str, ...]] = {

@@ -56,8 +56,10 @@ MESSAGES_LOST = _declare(
 STAGE_DURATION = _declare(
     "stage_duration_seconds",
     "histogram",
-    "Stages of jobs. `execute` is all of a run: `pull` of the image, the program's `run`, what is around.",
-    "任务各阶段的时间。`execute` 为整个运行阶段，其中包括 `pull`（拉取镜像）与 `run`（程序本身）。",
+    "Stages of jobs. `execute` is all of a run: `scheduling` (the wait for a node), `pull` of the image, the "
+    "program's `run`, what is around.",
+    "任务各阶段的时间。`execute` 为整个运行阶段，其中包括 `scheduling`（等待节点）、"
+    "`pull`（拉取镜像）与 `run`（程序本身）。",
     labels=("stage",),
     buckets=LONG_S,
 )

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscorer.ending import goes_again
 from autoscorer.executor.docker.presence import least_used, running_of
 from autoscorer.executor.nodes.ranking import (
     Candidate,
@@ -71,6 +72,10 @@ def test_the_error_names_each_node_and_why() -> None:
     assert (error.code, error.cause, error.retryable) == ("RESOURCE_UNAVAILABLE", "nodes", True)
     assert error.details["nodes"] == {"a": "it has 0 GPUs", "b": "silent"}
     assert "a: it has 0 GPUs; b: silent" in error.message
+
+
+def test_the_service_tries_a_job_again_that_no_node_could_take() -> None:
+    assert goes_again(nothing_fits([Refusal(node="a", why="silent")], gpus=0), is_stopping=False)
 
 
 def test_an_attempt_counts_once_however_many_containers_it_has() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from autoscorer import pipeline
+from autoscorer import pipeline, service_runtime
 from autoscorer.executor.base import AttemptPlan
 from autoscorer.executor.docker import containers, waiting
 from autoscorer.executor.docker.presence import engine_health, engine_load
@@ -33,6 +34,7 @@ from tests.executor.attempts import eventually
 from tests.executor.docker.containers import BUSYBOX, container_plan, settings
 from tests.executor.docker.far_engines import HELPER, far_engine, left_on
 from tests.executor.docker.own_engine import OwnEngine
+from tests.worker.sites import make_site
 from tests.workspaces import ROOT, MakeWorkspace
 
 pytestmark = [
@@ -234,3 +236,20 @@ def test_the_doctor_tries_each_node_and_says_what_to_do(
     assert "share that at the same path" in details["node a"]
     assert f"answers at {other.address}; transport stream; 3 GPUs declared" in details["node b"]
     assert left_on(one) == left_on(other) == []
+
+
+def test_a_worker_of_the_service_runs_its_jobs_on_nodes(
+    two: tuple[OwnEngine, OwnEngine], tmp_path: Path
+) -> None:
+    nodes = [{"name": node.name, "host": node.host, "gpus": node.gpus} for node in nodes_at(two, 0, 1)]
+    site = make_site(tmp_path / "site", NODES=json.dumps(nodes), DOCKER_HELPER_IMAGE=BUSYBOX)
+    store = site.open_store()
+    folder = site.workspace(container={"image": BUSYBOX, "cmd": ["sh", "-c", PREDICT]})
+    job = site.submit(store, folder, backend="docker")
+    worker = service_runtime.make_worker(site.settings, store, Catalog())
+    site.drain(store, worker)
+    stored = store.jobs.result(job.task_id)
+    assert stored is not None
+    assert stored.body["versioning"]["node"] == "b"
+    assert [left_on(engine) for engine in two] == [[], []]
+    site.close()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from autoscorer.executor.k8s.probes import NEEDED, USEFUL
+from autoscorer.executor.k8s.probes import FOR_VOLUMES, NEEDED, USEFUL
 from autoscorer.settings import checks
 from autoscorer.settings.kinds import parse_memory
 from autoscorer.utils.config import Config
@@ -91,7 +91,14 @@ def granted(role: str) -> set[tuple[str, str, str, str]]:
 
 
 def test_a_worker_may_what_doctor_asks_for_and_no_more() -> None:
-    asked = {*NEEDED, *USEFUL, ("", "resourcequotas", "", "list")}
+    # And the one ConfigMap that K8S_OWNER names, which cannot be asked for without its name.
+    asked = {
+        *NEEDED,
+        *FOR_VOLUMES,
+        *USEFUL,
+        ("", "resourcequotas", "", "list"),
+        ("", "configmaps", "", "get"),
+    }
     assert granted("autoscorer-worker") == asked
 
 

@@ -21,9 +21,16 @@ from autoscorer.executor.commands import check_command
 from autoscorer.executor.docker.preflight import check_gpu_env
 from autoscorer.executor.image_names import check_allowed, image_name
 from autoscorer.executor.k8s import binding
+from autoscorer.executor.k8s.belongings import claim_manifest, ensure_claim, installation, size_bytes
 from autoscorer.executor.k8s.client import Cluster, RefusedError, UnreachableError, cluster_errors, connect
 from autoscorer.executor.k8s.isolation import isolation_report
-from autoscorer.executor.k8s.jobs import create_or_adopt, ensure_policy, reap, remove_job
+from autoscorer.executor.k8s.jobs import (
+    create_or_adopt,
+    ensure_policy,
+    job_metadata,
+    reap,
+    remove_job,
+)
 from autoscorer.executor.k8s.logs import PodLog
 from autoscorer.executor.k8s.manifest import TERMINATE_GRACE_S, job_manifest
 from autoscorer.executor.k8s.naming import content_digest, job_name
@@ -57,6 +64,7 @@ class _Attempt:
         self.stop = stop
         self.made = ExitStack()
         self.bound: binding.Bound | None = None
+        self.belongs_to: list[dict[str, Any]] = []
         self.is_created = False
         self.is_running = False
         self.is_left = False
@@ -96,6 +104,7 @@ class K8sExecutor(Executor):
                 # under a lease, by whoever has the job next: the service's maintenance knows of those.
                 reap(cluster, _is_leased_or_alive, but=job_name(plan))
             attempt = _Attempt(cluster, name=job_name(plan), image=str(name), stop=stop)
+            attempt.belongs_to = installation(cluster, self._settings.k8s_owner)
             self._attempts[plan.attempt_dir] = attempt
             undo.pop_all()
 
@@ -124,7 +133,10 @@ class K8sExecutor(Executor):
                 content=content_digest(plan, body),
                 owner=Owner.this_process(plan.lease),
                 is_alive=process_is_alive,
+                belongs_to=attempt.belongs_to,
             )
+            if settings.k8s_storage_class and not claimed:
+                self._claim(attempt, plan, settings.k8s_storage_class, package)
         on_event("job_adopted" if adopted else "job_created", {"job": attempt.name})
         attempt.watch = PodWatch(attempt.cluster, attempt.name)
         attempt.made.callback(attempt.watch.close)
@@ -147,6 +159,13 @@ class K8sExecutor(Executor):
             attempt.pull_seconds = attempt.vigil.pull_seconds()
             started = {"backend": self.name, "job": attempt.name, "pod": attempt.vigil.pod_name}
             on_event("execution_started", started | _facts(attempt))
+
+    def _claim(self, attempt: _Attempt, plan: AttemptPlan, storage_class: str, package: Package) -> None:
+        """The Job's own volume: claimed once the Job is there to own it, so that it goes with it."""
+        job = job_metadata(attempt.cluster, attempt.name)
+        size = size_bytes(plan.limits, package.length)
+        claim = claim_manifest(attempt.name, storage_class=storage_class, size=size, job=job)
+        ensure_claim(attempt.cluster, claim)
 
     def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
         attempt = self._attempts[plan.attempt_dir]

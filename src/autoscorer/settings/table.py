@@ -143,6 +143,7 @@ class Settings:
     k8s_default_resources: Mapping[str, Any]
     k8s_image_pull_secret: str | None
     k8s_transport: Literal["stream", "bind"]
+    k8s_storage_class: str | None
     k8s_workspace_claim: str | None
     k8s_workspace_mount: Path | None
     k8s_helper_image: str
@@ -151,6 +152,7 @@ class Settings:
     k8s_node_selector: Mapping[str, str]
     k8s_tolerations: tuple[Mapping[str, Any], ...]
     k8s_priority_class: str | None
+    k8s_owner: str | None
     k8s_network_enforced: bool
 
     def secrets(self) -> tuple[str, ...]:

@@ -74,7 +74,14 @@ class Front:
 
 
 @contextmanager
-def front(backend: str | None, *, status: int, failures: int, body: bytes = b"") -> Iterator[Front]:
+def front(
+    backend: str | None,
+    *,
+    status: int,
+    failures: int,
+    body: bytes = b"",
+    media_type: str = "application/json",
+) -> Iterator[Front]:
     """A registry that is unwell, then passes on to ``backend``; without one it has nothing."""
     told = Front(host="", status=status, body=body, failures=failures)
 
@@ -85,7 +92,7 @@ def front(backend: str | None, *, status: int, failures: int, body: bytes = b"")
             if "/manifests/" in self.path:
                 told.asked.append(f"{self.command} {self.path}")
                 if len(told.asked) <= told.failures:
-                    self._send(told.status, {"Content-Type": "application/json"}, told.body)
+                    self._send(told.status, {"Content-Type": media_type}, told.body)
                     return
             if backend is None:
                 self._send(200, {"Content-Type": "application/json"}, b"{}")

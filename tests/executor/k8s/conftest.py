@@ -9,9 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from autoscorer.executor.k8s import waiting
 from autoscorer.executor.k8s.client import connect
 from tests.executor.attempts import eventually
 from tests.executor.k8s.pods import needs_this_machine_as_node, settings
+from tests.executor.k8s.produced import Judged
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> Judged:
+    """Hears which rows of the table of verdicts matched."""
+    heard = Judged()
+    monkeypatch.setattr(waiting, "judge", heard.judge)
+    return heard
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def assert_nothing_left(used: Settings, name: str = "") -> None:
 
 def left(cluster: Cluster, name: str = "") -> list[str]:
     query = {"labelSelector": f"{MANAGED_BY}={OURS}" + (f",autoscorer.io/attempt={name}" if name else "")}
-    paths = (cluster.path("jobs", group=BATCH), cluster.path("pods"))
+    paths = (cluster.path("jobs", group=BATCH), cluster.path("pods"), cluster.path("persistentvolumeclaims"))
     return [
         row["metadata"]["name"] for path in paths for row in cluster.call("GET", path, query=query)["items"]
     ]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from autoscorer.executor.base import AttemptPlan
+from autoscorer.executor.k8s.belongings import claim_manifest, size_bytes
 from autoscorer.executor.k8s.manifest import Claimed, job_manifest
 from autoscorer.executor.k8s.naming import content_digest, job_name
 from autoscorer.executor.k8s.network_policy import deny_all
@@ -84,6 +85,17 @@ def test_a_claim_is_mounted_below_folders_of_ours(tmp_path: Path) -> None:
         "k8s_bind.json",
         job_manifest(plan(tmp_path), settings(tmp_path), name="n", image="python:3", claimed=claimed),
     )
+
+
+def test_a_job_with_a_volume_of_its_own_has_its_folders_there(tmp_path: Path) -> None:
+    given = settings(tmp_path, K8S_STORAGE_CLASS="fast")
+    asked = plan(tmp_path)
+    body = job_manifest(asked, given, name="n", image="python:3")
+    claim = claim_manifest("n", storage_class="fast", size=size_bytes(asked.limits, 1000), job=JOB)
+    compare("k8s_own_volume.json", {"job": body, "claim": claim})
+
+
+JOB = {"name": "n", "uid": "0-1"}
 
 
 def test_the_network_policy_lets_nothing_in_or_out() -> None:

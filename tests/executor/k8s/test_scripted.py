@@ -11,6 +11,7 @@ import pytest
 from autoscorer.executor.base import StopReason
 from autoscorer.executor.k8s import waiting
 from autoscorer.executor.k8s import watch as watching
+from autoscorer.executor.k8s.belongings import claim_manifest, ensure_claim
 from autoscorer.executor.k8s.client import Cluster, RefusedError, UnreachableError, cluster_errors
 from autoscorer.executor.k8s.jobs import create_or_adopt, reap
 from autoscorer.executor.k8s.naming import ANNOTATION_CONTENT, ANNOTATION_OWNER
@@ -369,3 +370,37 @@ def test_a_watch_that_is_closed_while_it_is_being_opened_holds_nobody_up() -> No
         closing.join(10)
         assert not closing.is_alive()
         script.over.set()
+
+
+CLAIMS = "/api/v1/namespaces/jobs/persistentvolumeclaims"
+
+
+def test_a_claim_of_an_earlier_job_goes_before_the_next_is_made_and_the_jobs_own_stays() -> None:
+    claim = claim_manifest("n", storage_class="fast", size=1, job={"name": "n", "uid": "now"})
+    earlier = claim_manifest("n", storage_class="fast", size=1, job={"name": "n", "uid": "before"})
+    for there, asked in ((earlier, ["POST", "GET", "DELETE", "POST"]), (claim, ["POST", "GET"])):
+        script = Script(
+            others={
+                ("POST", CLAIMS): deque([CONFLICT, (201, {}, {})]),
+                ("GET", f"{CLAIMS}/n"): deque([(200, there, {})]),
+                ("DELETE", f"{CLAIMS}/n"): deque([OK]),
+            }
+        )
+        with served(script) as cluster:
+            ensure_claim(cluster, claim)
+        assert [method for method, _ in script.asked] == asked
+
+
+def test_a_node_that_is_lost_for_long_is_the_platforms_and_makes_nobody_late() -> None:
+    lost = [{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}]
+    script = Script(
+        lists=deque([pods(a_pod(version=5, conditions=lost, **RUNNING))]), watches=deque([([], "hang")])
+    )
+    with served(script) as cluster:
+        watch = PodWatch(cluster, "n")
+        end = vigil(cluster, watch, time_limit_s=0.1, silence_s=0.5).until_ended([])
+        script.over.set()
+        watch.close()
+    assert end.stopped is None
+    assert end.verdict is not None
+    assert (end.verdict.means, end.verdict.text) == (Means.GAP, "the pod's node does not answer")

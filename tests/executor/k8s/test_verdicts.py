@@ -6,14 +6,16 @@ The messages of 1.20 were seen on a node or stand in its source; those of later 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autoscorer.executor.base import StopReason
 from autoscorer.executor.k8s.pod_facts import PodFacts, read_pod
-from autoscorer.executor.k8s.verdicts import Means, judge, refused_for_good, unstarted
+from autoscorer.executor.k8s.verdicts import TABLE, Means, judge, refused_for_good, unstarted
 from autoscorer.executor.k8s.waiting import to_error
+from tests.executor.k8s.produced import NODE, PRODUCED, SCRIPTED, VERDICTS
 
 RUNNING: dict[str, Any] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
 
@@ -236,3 +238,18 @@ def test_a_quota_passes_and_a_rule_does_not(message: str, for_good: bool) -> Non
     assert refused_for_good(message) is for_good
     error = to_error(unstarted(None, (message,)))
     assert (error.code, error.blame) == ("RESOURCE_UNAVAILABLE", "operator")
+
+
+def test_every_row_is_known_to_be_produced_by_a_cluster_or_only_written_down() -> None:
+    assert {row.when for row in TABLE} == set(PRODUCED)
+    folder = Path(__file__).parent
+    for when, where in PRODUCED.items():
+        assert (folder / where).exists(), when
+    assert sum(where != SCRIPTED for where in PRODUCED.values()) >= 16
+
+
+def test_the_tests_on_a_cluster_name_the_rows_they_produce() -> None:
+    for when, where in PRODUCED.items():
+        if where in (VERDICTS, NODE):
+            text = (Path(__file__).parent / where).read_text(encoding="utf-8")
+            assert when.removeprefix("pulling failed").removeprefix(": ").strip() in text, when

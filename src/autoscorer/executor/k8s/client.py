@@ -63,7 +63,9 @@ class Cluster:
         self.close()
 
     def close(self) -> None:
-        """Drop all connections. Safe to call twice."""
+        """Drop all connections, whoever still holds an error with one. Safe to call twice."""
+        for key in self._pool.pools.keys():  # noqa: SIM118 - a container that cannot be iterated
+            self._pool.pools[key].close()
         self._pool.clear()
 
     def path(self, kind: str, name: str = "", *, group: str = "") -> str:

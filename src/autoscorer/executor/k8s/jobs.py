@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -31,13 +31,22 @@ from autoscorer.utils.errors import AutoscorerError
 BATCH = "batch/v1"
 NETWORKING = "networking.k8s.io/v1"
 GONE_WITHIN_S = 60.0
+_REFUSED = ("FailedCreate", "ProvisioningFailed")
 _PAUSE_S = 0.1
 
 
 def create_or_adopt(
-    cluster: Cluster, body: Mapping[str, Any], *, content: str, owner: Owner, is_alive: IsAlive
+    cluster: Cluster,
+    body: Mapping[str, Any],
+    *,
+    content: str,
+    owner: Owner,
+    is_alive: IsAlive,
+    belongs_to: Sequence[Mapping[str, Any]] = (),
 ) -> bool:
     """Make the Job, unless it is there already with the same content; whether it was there.
+
+    ``owner`` is the process that runs it, ``belongs_to`` what takes it along when it is deleted.
 
     So an answer that was lost makes no second one, and what a controller had begun that was killed is taken
     up. What it left with other content, or what is over, is removed first, its pods too.
@@ -45,6 +54,8 @@ def create_or_adopt(
     """
     annotations = {ANNOTATION_OWNER: str(owner), ANNOTATION_CONTENT: content}
     metadata = body["metadata"] | {"annotations": body["metadata"]["annotations"] | annotations}
+    if belongs_to:
+        metadata["ownerReferences"] = list(belongs_to)
     name, deadline = metadata["name"], time.monotonic() + GONE_WITHIN_S
     while True:
         with cluster_errors("creating the Job", refused="CONTAINER_CREATE_FAILED"):
@@ -142,9 +153,15 @@ def events_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:
 
 
 def refusals(cluster: Cluster, name: str) -> tuple[str, ...]:
-    """Why no pod was made for the Job, as the cluster says."""
-    rows = (row for row in events_of(cluster, name) if row.get("reason") == "FailedCreate")
+    """Why no pod was made for the Job, or no volume for its claim, as the cluster says."""
+    rows = (row for row in events_of(cluster, name) if row.get("reason") in _REFUSED)
     return tuple(str(row.get("message", "")) for row in rows)
+
+
+def job_metadata(cluster: Cluster, name: str) -> dict[str, Any]:
+    """The Job's name and uid as the cluster has them. Raises RefusedError, UnreachableError."""
+    found: dict[str, Any] = cluster.call("GET", cluster.path("jobs", name, group=BATCH))["metadata"]
+    return found
 
 
 def ensure_policy(cluster: Cluster) -> None:

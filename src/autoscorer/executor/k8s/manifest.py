@@ -56,16 +56,18 @@ def job_manifest(
     enclosed: bytes | None = None,
 ) -> dict[str, Any]:
     """The Job of one attempt: one pod, one try. ``claimed``: its data are on a volume; ``enclosed``: they
-    are these; else they are streamed.
+    are these; else they are streamed. With K8S_STORAGE_CLASS into a claim that has the Job's name.
 
     It names no owner yet: that is not part of what runs.
     """
     given = labels(name, network=plan.network)
     deadline = settings.k8s_start_timeout_s + int(plan.limits.time_limit_s) + COLLECT_S
     metadata = {"labels": given, "annotations": {ANNOTATION_JOB: plan.job_id}}
-    containers = [_main(plan, settings, image=image, claimed=claimed)]
+    own = name if settings.k8s_storage_class else None
+    containers = [_main(plan, settings, image=image, mounts=_mounts(claimed, own))]
     if claimed is None:
-        containers.insert(0, _helper(plan.limits, settings, enclosed))
+        containers.insert(0, _helper(plan.limits, settings, enclosed, own=own))
+    volumes = _volumes(plan.limits, claimed, own=own)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -78,7 +80,7 @@ def job_manifest(
             "ttlSecondsAfterFinished": KEEP_S,
             "template": {
                 "metadata": metadata,
-                "spec": _pod(plan, settings, containers, claimed=claimed, deadline=deadline),
+                "spec": _pod(plan, settings, containers, volumes=volumes, deadline=deadline),
             },
         },
     }
@@ -89,7 +91,7 @@ def _pod(
     settings: Settings,
     containers: list[dict[str, Any]],
     *,
-    claimed: Claimed | None,
+    volumes: list[dict[str, Any]],
     deadline: int,
 ) -> dict[str, Any]:
     return {
@@ -108,11 +110,12 @@ def _pod(
             "runAsNonRoot": True,
             "runAsUser": USER,
             "runAsGroup": USER,
+            **({"fsGroup": USER} if settings.k8s_storage_class else {}),
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         **_placement(settings),
         "containers": containers,
-        "volumes": _volumes(plan.limits, claimed),
+        "volumes": volumes,
     }
 
 
@@ -135,7 +138,9 @@ def _placement(settings: Settings) -> dict[str, Any]:
     return {key: value for key, value in wanted.items() if value}
 
 
-def _main(plan: AttemptPlan, settings: Settings, *, image: str, claimed: Claimed | None) -> dict[str, Any]:
+def _main(
+    plan: AttemptPlan, settings: Settings, *, image: str, mounts: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "name": MAIN,
         "image": image,
@@ -149,21 +154,30 @@ def _main(plan: AttemptPlan, settings: Settings, *, image: str, claimed: Claimed
         "securityContext": _confined(),
         "resources": _resources(plan.limits),
         "volumeMounts": [
-            *(_claimed_mounts(claimed) if claimed else _streamed_mounts()),
+            *mounts,
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - the container's
         ],
     }
 
 
-def _streamed_mounts() -> list[dict[str, Any]]:
+def _mounts(claimed: Claimed | None, own: str | None) -> list[dict[str, Any]]:
+    return _claimed_mounts(claimed) if claimed else _streamed_mounts(own)
+
+
+def _streamed_mounts(own: str | None) -> list[dict[str, Any]]:
     """The mount point of output/ is a folder that the helper makes last, on a volume that is read-only
     here: so no runtime can start the program before its data are complete.
     """
     return [
-        {"name": "workspace", "mountPath": WORKSPACE, "readOnly": True},
-        {"name": "output", "mountPath": f"{WORKSPACE}/output"},
+        {**_place("workspace", own), "mountPath": WORKSPACE, "readOnly": True},
+        {**_place("output", own), "mountPath": f"{WORKSPACE}/output"},
     ]
+
+
+def _place(name: str, own: str | None) -> dict[str, Any]:
+    """Where streamed data lie: a volume of that name, or a folder of the job's own claim."""
+    return {"name": "own", "subPath": name} if own else {"name": name}
 
 
 def _claimed_mounts(claimed: Claimed) -> list[dict[str, Any]]:
@@ -179,7 +193,7 @@ def _claimed_mounts(claimed: Claimed) -> list[dict[str, Any]]:
     ]
 
 
-def _helper(limits: Limits, settings: Settings, enclosed: bytes | None) -> dict[str, Any]:
+def _helper(limits: Limits, settings: Settings, enclosed: bytes | None, *, own: str | None) -> dict[str, Any]:
     """Ours. It starts first, and the program only when the data are there; it measures what is written."""
     if enclosed is None:
         ready, given = await_script(settings.k8s_start_timeout_s), {}
@@ -200,8 +214,8 @@ def _helper(limits: Limits, settings: Settings, enclosed: bytes | None) -> dict[
             "limits": {"cpu": "1", "memory": HELPER_MEMORY},
         },
         "volumeMounts": [
-            {"name": "workspace", "mountPath": f"{VOLUMES_AT}/workspace"},
-            {"name": "output", "mountPath": f"{VOLUMES_AT}/output"},
+            {**_place("workspace", own), "mountPath": f"{VOLUMES_AT}/workspace"},
+            {**_place("output", own), "mountPath": f"{VOLUMES_AT}/output"},
         ],
     }
 
@@ -241,7 +255,7 @@ def tmp_bytes(limits: Limits) -> int:
     return max(2**20, limits.memory_bytes // 2)
 
 
-def _volumes(limits: Limits, claimed: Claimed | None) -> list[dict[str, Any]]:
+def _volumes(limits: Limits, claimed: Claimed | None, *, own: str | None) -> list[dict[str, Any]]:
     memory = {
         "tmp": {"medium": "Memory", "sizeLimit": str(tmp_bytes(limits))},
         "shm": {"medium": "Memory", "sizeLimit": str(limits.shm_bytes)},
@@ -249,6 +263,8 @@ def _volumes(limits: Limits, claimed: Claimed | None) -> list[dict[str, Any]]:
     ours: list[dict[str, Any]] = [{"name": name, "emptyDir": spec} for name, spec in memory.items()]
     if claimed:
         return [{"name": "claim", "persistentVolumeClaim": {"claimName": claimed.claim}}, *ours]
+    if own:
+        return [{"name": "own", "persistentVolumeClaim": {"claimName": own}}, *ours]
     streamed = {"workspace": {}, "output": {"sizeLimit": str(output_room(limits))}}
     return [*({"name": name, "emptyDir": spec} for name, spec in streamed.items()), *ours]
 

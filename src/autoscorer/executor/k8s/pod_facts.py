@@ -23,6 +23,8 @@ class PodFacts:
     unschedulable: str = ""
     main: Mapping[str, Any] = field(default_factory=dict)
     helper: Mapping[str, Any] = field(default_factory=dict)
+    unheard: bool = False
+    """Its node has not been heard of for a while: what is known of its containers may be old."""
     staged: bool = True
     """The data were complete before the program could start."""
 
@@ -57,6 +59,8 @@ def read_pod(pod: Mapping[str, Any], *, staged: bool = True) -> PodFacts:
     states = {row.get("name"): row.get("state") or {} for row in status.get("containerStatuses") or ()}
     conditions = {row.get("type"): row for row in status.get("conditions") or ()}
     disruption, scheduled = conditions.get("DisruptionTarget") or {}, conditions.get("PodScheduled") or {}
+    # Of pods that run well only the control plane says this, when it has lost their node.
+    unheard = _is(conditions, "Ready", "False") and _is(conditions, "ContainersReady", "True")
     refused = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
     return PodFacts(
         phase=str(status.get("phase", "")),
@@ -68,5 +72,10 @@ def read_pod(pod: Mapping[str, Any], *, staged: bool = True) -> PodFacts:
         unschedulable=str(scheduled.get("message", "")) if refused else "",
         main=states.get(MAIN, {}),
         helper=states.get(HELPER, {}),
+        unheard=unheard,
         staged=staged,
     )
+
+
+def _is(conditions: Mapping[str, Mapping[str, Any]], kind: str, status: str) -> bool:
+    return (conditions.get(kind) or {}).get("status") == status

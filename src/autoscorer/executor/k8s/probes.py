@@ -32,6 +32,7 @@ NEEDED = (
     ("", "pods", "exec", "get"),
     ("networking.k8s.io", "networkpolicies", "", "get"),
 )
+FOR_VOLUMES = tuple(("", "persistentvolumeclaims", "", verb) for verb in ("create", "get", "delete"))
 USEFUL = (
     ("", "events", "", "list"),
     ("", "pods", "", "create"),  # to try the network
@@ -63,8 +64,9 @@ def diagnose_cluster(settings: Settings) -> Diagnosis:
         with cluster_errors("asking the cluster about itself"):
             version = str(cluster.call("GET", "/version", budget_s=0.0).get("gitVersion", ""))
         probes, advice = [], []
-        missing = [_named(row) for row in NEEDED if not _may(cluster, *row)]
-        probes.append(told("permissions", f"{len(NEEDED)} of them", ", ".join(missing)))
+        needed = (*NEEDED, *FOR_VOLUMES) if settings.k8s_storage_class else NEEDED
+        missing = [_named(row) for row in needed if not _may(cluster, *row)]
+        probes.append(told("permissions", f"{len(needed)} of them", ", ".join(missing)))
         if missing:
             advice.append(f"grant in namespace {cluster.namespace}: {', '.join(missing)}")
         advice += [f"useful too: {_named(row)}" for row in USEFUL if not _may(cluster, *row)]

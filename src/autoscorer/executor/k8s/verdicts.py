@@ -255,6 +255,12 @@ TABLE: tuple[Row, ...] = (
         verdict=_stopped(StopReason.OUTPUT_LIMIT),
     ),
     Row(
+        when="the helper's image cannot be had",
+        when_zh="无法取得辅助容器的镜像",
+        matches=_helper_image,
+        verdict=_error("RESOURCE_UNAVAILABLE", after_s=BACK_OFF_S),
+    ),
+    Row(
         when="the program could not start because its data were not there",
         when_zh="程序因数据未到位而无法启动",
         matches=lambda facts: _start_failed(facts) and not facts.staged,
@@ -285,12 +291,6 @@ TABLE: tuple[Row, ...] = (
         when_zh="程序开始之前辅助容器结束",
         matches=lambda facts: "terminated" in facts.helper,
         verdict=Verdict(means=Means.GAP, text="the helper container ended"),
-    ),
-    Row(
-        when="the helper's image cannot be had",
-        when_zh="无法取得辅助容器的镜像",
-        matches=_helper_image,
-        verdict=_error("RESOURCE_UNAVAILABLE", after_s=BACK_OFF_S),
     ),
     Row(
         when="InvalidImageName",
@@ -368,6 +368,8 @@ def unstarted(facts: PodFacts | None, refusals: tuple[str, ...]) -> Verdict:
         return _error("RESOURCE_UNAVAILABLE", text=said[:500])
     if not facts.scheduled:
         said = facts.unschedulable or "no node was found for the pod"
+        if refusals:
+            said = f"{said} ({refusals[-1]}; see K8S_STORAGE_CLASS)"
         return _error("RESOURCE_UNAVAILABLE", text=said[:500])
     reason, message = facts.waiting
     said = message or reason or "its containers were not started in time"
@@ -376,7 +378,7 @@ def unstarted(facts: PodFacts | None, refusals: tuple[str, ...]) -> Verdict:
 
 _NEVER_BY_ITSELF = re.compile(
     r"violates PodSecurity|serviceaccount .* not found|admission webhook|Invalid value|"
-    r"is forbidden: (?!exceeded quota)"
+    r"is forbidden: (?!exceeded quota)|storageclass\S* .* not found"
 )
 
 

@@ -81,6 +81,7 @@ class Vigil:
         self._uid: str | None = None
         self._staged = is_staged
         self._enclosed = is_enclosed
+        self._unheard_since: float | None = None
         self._doubts_since: dict[Verdict, float] = {}
         self._asked_why_at = time.monotonic()
         self._removed: set[str] = set()
@@ -109,7 +110,8 @@ class Vigil:
             now = time.monotonic()
             if facts is not None and facts.scheduled:
                 self.times.scheduled_at = self.times.scheduled_at or now
-            if facts is not None and facts.began:
+            # A helper without an image holds no other container up: what began then had no data.
+            if facts is not None and facts.began and "waiting" not in facts.helper:
                 self._note_start(facts)
                 return None
             # While its hook waits for the data, a kubelet says nothing of the helper: it is tried.
@@ -118,8 +120,8 @@ class Vigil:
                 stopped = self._stage(facts, bring_in)
                 if stopped is not None:
                     return stopped
-            if facts is None:
-                self._ask_why()
+            if facts is None or not facts.scheduled:
+                self._ask_why(facts)
             if now > give_up_at:
                 raise to_error(unstarted(facts, refusals(self._cluster, self._name)))
             self._watch.changed(TICK_S)
@@ -156,11 +158,22 @@ class Vigil:
         reason = next((found for check in checks if (found := check()) is not None), None)
         if reason is not None:
             return PodEnd(facts=facts or PodFacts(), stopped=reason)
-        since = self._watch.silent_since
-        if since is not None and time.monotonic() - since > self._silence_s:
-            gap = Verdict(means=Means.GAP, text="the cluster does not answer")
-            return PodEnd(facts=facts or PodFacts(), verdict=gap)
+        if why := self._is_out_of_sight(facts):
+            return PodEnd(facts=facts or PodFacts(), verdict=Verdict(means=Means.GAP, text=why))
         return None
+
+    def _is_out_of_sight(self, facts: PodFacts | None) -> str:
+        """What has not answered for too long; empty if nothing has."""
+        now = time.monotonic()
+        unheard = facts is not None and facts.unheard
+        self._unheard_since = (self._unheard_since or now) if unheard else None
+        for since, who in (
+            (self._watch.silent_since, "the cluster"),
+            (self._unheard_since, "the pod's node"),
+        ):
+            if since is not None and now - since > self._silence_s:
+                return f"{who} does not answer"
+        return ""
 
     def _settled(self, verdict: Verdict | None) -> Verdict | None:
         """A verdict that is final; one that may pass is, once it has lasted."""
@@ -223,21 +236,22 @@ class Vigil:
         self.times.staged_at = time.monotonic()
         return None
 
-    def _ask_why(self) -> None:
-        """Raise when the cluster says that it will never make a pod for this Job."""
+    def _ask_why(self, facts: PodFacts | None) -> None:
+        """Raise when the cluster says that it will never make a pod for this Job, or a volume."""
         now = time.monotonic()
         if now - self._asked_why_at < ASK_WHY_S:
             return
         self._asked_why_at = now
         said = refusals(self._cluster, self._name)
         if said and refused_for_good(said[-1]) and now - self.times.created_at > REFUSED_S:
-            raise to_error(unstarted(None, said))
+            raise to_error(unstarted(facts, said))
 
     def _is_late(self) -> bool:
-        """Only a program that is seen running after its deadline is late: the cluster may be away."""
+        """Only a program that is seen running after its deadline is late: cluster or node may be away."""
         self._watch.poll(now=True)
         facts = self._facts()
-        return self._watch.silent_since is None and facts is not None and facts.ended is None
+        is_seen = self._watch.silent_since is None and facts is not None and not facts.unheard
+        return is_seen and facts is not None and facts.ended is None
 
     def pull_seconds(self) -> float | None:
         """How long the node pulled the program's image, in whole seconds; None if it did not."""

@@ -44,7 +44,7 @@ from autoscorer.executor.docker.planning import (
     container_plan,
     owner_labels,
 )
-from autoscorer.executor.docker.presence import free_gpus
+from autoscorer.executor.docker.presence import free_gpus, with_gpus_alone
 from autoscorer.executor.docker.readable import check_readable, container_user
 from autoscorer.executor.docker.reaper import Journal, Trace, reap, reap_quietly
 from autoscorer.executor.docker.rooms import Room, SharedRoom
@@ -261,10 +261,17 @@ class DockerExecutor(Executor):
 
     def _start(self, plan: AttemptPlan, attempt: _Attempt, *, init: bool) -> None:
         """Create, attach, start. Raises LookupError when the engine has no docker-init."""
-        try:
-            attempt.container = self._create(plan, attempt, init=init)
-        except BindSourceMissingError:
-            attempt.container = self._create_elsewhere(plan, attempt, init=init)
+
+        def create() -> Container:
+            try:
+                return self._create(plan, attempt, init=init)
+            except BindSourceMissingError:
+                return self._create_elsewhere(plan, attempt, init=init)
+
+        has_own = plan.limits.gpus and self._declared_gpus
+        attempt.container = (
+            with_gpus_alone(attempt.engine, attempt.trace.name, create) if has_own else create()
+        )
         if attempt.stream is not None:
             attempt.stream.close()
         attempt.stream = attempt.container.attach()

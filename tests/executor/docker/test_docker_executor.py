@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import threading
 import time
 import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +17,14 @@ import pytest
 
 from autoscorer.executor.base import RunOutcome, StopReason
 from autoscorer.executor.docker import options, output_cap
+from autoscorer.executor.docker.client import connect
 from autoscorer.executor.docker.containers import Container, StartRefused
+from autoscorer.executor.docker.presence import free_gpus, with_gpus_alone
 from autoscorer.executor.docker_executor import DockerExecutor
 from autoscorer.executor.failures import verdict
 from autoscorer.utils.errors import AutoscorerError
 from tests.executor.docker.containers import (
+    BUSYBOX,
     MIB,
     assert_nothing_left,
     container_plan,
@@ -227,6 +234,76 @@ def test_a_job_for_gpus_needs_an_engine_that_has_them(tmp_path: Path) -> None:
     with pytest.raises(AutoscorerError) as caught:
         run_container(container_plan(tmp_path, "true", gpus=1))
     assert caught.value.code == "RESOURCE_UNAVAILABLE"
+
+
+@pytest.fixture
+def rival() -> Iterator[str]:
+    """A container of another worker's job that has the first GPU of this engine."""
+    name = f"autoscorer-{secrets.token_hex(16)}"
+    labels = {
+        "autoscorer.owner": f"elsewhere:0:0/1/1/{name}",
+        "autoscorer.name": name,
+        "autoscorer.gpu-ids": "0",
+    }
+    options = [option for key, value in labels.items() for option in ("--label", f"{key}={value}")]
+    docker("create", "--name", name, *options, BUSYBOX, "true")
+    yield name
+    docker("rm", "-f", name)
+
+
+@pytest.mark.usefixtures("rival")
+@pytest.mark.parametrize(("declared", "code"), [(1, "RESOURCE_UNAVAILABLE"), (64, "EXEC_ERROR")])
+def test_a_job_on_a_node_never_starts_with_a_gpu_that_another_has(
+    tmp_path: Path, declared: int, code: str
+) -> None:
+    """This engine has no GPU: one that is free is found out by the start, which the engine refuses."""
+    executor = DockerExecutor(settings(tmp_path), declared_gpus=declared)
+    with pytest.raises(AutoscorerError) as caught:
+        run_container(container_plan(tmp_path, "true", gpus=1), executor=executor)
+    assert (caught.value.code, caught.value.cause == "nodes") == (code, declared == 1)
+    assert_nothing_left(tmp_path)
+
+
+def chosen_at_once(root: Path, *, guarded: bool) -> list[str]:
+    """The GPUs of four containers whose workers all looked before any of them was made."""
+    names = [f"autoscorer-{secrets.token_hex(16)}" for _ in range(4)]
+    meet = threading.Barrier(len(names))
+
+    def choose(name: str) -> str:
+        made: list[str] = []
+
+        def create() -> Container:
+            (number,) = free_gpus(engine, asked=1, present=64)
+            if not made:
+                meet.wait(60)
+            made.append(number)
+            labels = {"autoscorer.owner": "-", "autoscorer.name": name, "autoscorer.gpu-ids": number}
+            body = {
+                "Image": BUSYBOX,
+                "Cmd": ["true"],
+                "Labels": labels,
+                "HostConfig": {"NetworkMode": "none"},
+            }
+            created = engine.api.create_container_from_config(body, name)
+            return Container(engine, created["Id"], (), init=False)
+
+        with connect(settings(root)) as engine:
+            with_gpus_alone(engine, name, create) if guarded else create()
+            return made[-1]
+
+    try:
+        with ThreadPoolExecutor(len(names)) as threads:
+            return list(threads.map(choose, names))
+    finally:
+        docker("rm", "-f", *names, check=False)
+
+
+def test_of_jobs_that_choose_at_once_no_two_get_one_gpu(tmp_path: Path) -> None:
+    assert len(set(chosen_at_once(tmp_path, guarded=True))) == 4
+
+
+def test_control_without_giving_way_some_get_the_same(tmp_path: Path) -> None:
+    assert len(set(chosen_at_once(tmp_path, guarded=False))) < 4
 
 
 def test_a_network_that_is_not_there_is_the_operators(tmp_path: Path) -> None:

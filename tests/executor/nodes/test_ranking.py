@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscorer.ending import goes_again
-from autoscorer.executor.docker.presence import least_used, running_of
+from autoscorer.executor.docker.presence import least_used, running_of, shares_gpus
 from autoscorer.executor.nodes.ranking import (
     Candidate,
     Refusal,
@@ -103,3 +103,12 @@ def test_a_job_gets_the_gpus_that_fewest_others_have(
 ) -> None:
     rows = [{"Labels": {"autoscorer.gpu-ids": numbers}} for numbers in given] + [{"Labels": None}]
     assert least_used(rows, asked=asked, present=present) == ids
+
+
+def test_whoever_sees_another_container_with_its_gpus_gives_way() -> None:
+    def row(name: str, numbers: str) -> dict[str, object]:
+        return {"Labels": {"autoscorer.name": name, "autoscorer.gpu-ids": numbers}}
+
+    assert shares_gpus([row("me", "0,1"), row("other", "1")], "me")
+    assert not shares_gpus([row("me", "0,1"), row("me", ""), row("other", "2"), {"Labels": None}], "me")
+    assert not shares_gpus([row("other", "0"), row("another", "0")], "me")

@@ -5,16 +5,21 @@ The engine is asked and nobody's memory: so several workers agree, and nothing h
 
 from __future__ import annotations
 
+import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from autoscorer.executor.docker.client import Engine, answers, connect, engine_errors
+from autoscorer.executor.docker.containers import Container
 from autoscorer.executor.docker.planning import LABEL_GPU_IDS, LABEL_GPUS, LABEL_NAME, LABEL_OWNER
 from autoscorer.executor.nodes.ranking import Health, Load, Running
 from autoscorer.utils.config import Node, Settings
+from autoscorer.utils.errors import AutoscorerError
 
 LOOK_TIMEOUT_S = 5.0
+GPU_TRIES = 20
 _UNENDED = {"label": [LABEL_OWNER], "status": ["created", "running", "paused", "restarting"]}
 SettingsOn = Callable[[Node], Settings]
 
@@ -55,6 +60,34 @@ def least_used(rows: Iterable[Mapping[str, Any]], *, asked: int, present: int) -
     uses = Counter(number for numbers in given for number in numbers)
     best = sorted(range(present), key=lambda number: (uses[str(number)], number))[:asked]
     return tuple(map(str, sorted(best)))
+
+
+def with_gpus_alone(engine: Engine, name: str, create: Callable[[], Container]) -> Container:
+    """The container of the attempt ``name``, made by ``create``, that has its GPUs to itself.
+
+    Two workers may have chosen the same at once. Of their containers, which do not run yet, the one that is
+    looked for last sees the other: whoever sees one gives way and chooses again. Raises RESOURCE_UNAVAILABLE.
+    """
+    for _ in range(GPU_TRIES):
+        container = create()
+        with engine_errors("looking for jobs with GPUs", lost="CONTAINER_WAIT_FAILED"):
+            rows = engine.api.containers(all=True, filters=_UNENDED)
+        if not shares_gpus(rows, name):
+            return container
+        container.remove()
+        time.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - so that two do not meet again, no secret
+    message = "Other jobs took the node's GPUs meanwhile."
+    raise AutoscorerError("RESOURCE_UNAVAILABLE", message, {"setting": "NODES"}, cause="nodes")
+
+
+def shares_gpus(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
+    """Whether another attempt's container has a GPU of the attempt ``name``."""
+    given = [(row.get("Labels") or {}) for row in rows]
+    mine, others = set[str](), set[str]()
+    for labels in given:
+        numbers = filter(None, str(labels.get(LABEL_GPU_IDS, "")).split(","))
+        (mine if labels.get(LABEL_NAME) == name else others).update(numbers)
+    return bool(mine & others)
 
 
 def running_of(rows: Iterable[Mapping[str, Any]]) -> Running:

@@ -8,6 +8,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.concurrency.thread import TaskPool
 
+from autoscorer.confine.namespaces import attempt, hide_memory
 from autoscorer.utils.config import Config, Settings
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.logger import configure_service_log
@@ -59,6 +60,7 @@ def _begin(controller: Any) -> None:
     if controller.pool_cls not in ("threads", TaskPool):
         raise SystemExit("AutoScorer's jobs run in threads: leave out -P, or give -P threads")
     found = settings()
+    attempt(hide_memory)  # /proc/PID/environ holds what scorers, of the same user in a pod, must not read
     configure_service_log(found)
     queues = tuple(controller.app.amqp.queues.consume_from)
     slots = int(controller.concurrency)

@@ -35,7 +35,9 @@ def command(
         from autoscorer.api import serving
         from autoscorer.api.stopping import Stops
         from autoscorer.commands._panels import pairs
+        from autoscorer.confine.namespaces import attempt, hide_memory
 
+        attempt(hide_memory)  # /proc/PID/environ holds what scorers, of the same user in a pod, must not read
         settings = frame.settings
         address = settings.api_host if host is None else host
         at_port = settings.api_port if port is None else port

@@ -275,10 +275,10 @@ def docker_isolation(language: str) -> str:
 
 def scorer_isolation(language: str) -> str:
     """What holds against a scorer in a process apart, where everything and where nothing can be made."""
-    walls = (*child.KINDS, child.FILES, child.CAPABILITIES, child.SECCOMP)
     dropped = (child.CAPABILITIES, child.SECCOMP)
-    full = child.isolation(dict.fromkeys(walls), {"memory": "cgroup", "pids": "cgroup"})
-    bare = child.isolation({wall: None if wall in dropped else "" for wall in walls}, {"memory": "polled"})
+    full = child.isolation(dict.fromkeys(child.WALLS), {"memory": "cgroup", "pids": "cgroup"})
+    standing = {wall: None if wall in dropped else "" for wall in child.WALLS}
+    bare = child.isolation(standing, {"memory": "polled"})
     yes, no = _WORDS[language][:2]
     plain = {name.partition(" (polled)")[0]: name for name in bare["enforced"]}
     rows = []

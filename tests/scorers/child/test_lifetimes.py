@@ -136,7 +136,7 @@ def test_a_score_in_flight_survives_the_death_of_those_above_it(
     sleeping(host, 0)
     before = traces()
     with ThreadPoolExecutor(1) as pool:
-        score = pool.submit(sleeping, host, 0.5)
+        score = pool.submit(sleeping, host, 2)
         wait_for(lambda: scorer_runs(host))
         zygote, (keeper, *_) = zygote_of(host), keepers(host)
         assert zygote is not None

@@ -20,6 +20,7 @@ KINDS = {
     NAMES: namespaces.NAMES,
     CGROUPS: namespaces.CGROUPS,
 }
+WALLS = (PIDS, *KINDS, FILES, CAPABILITIES, SECCOMP)  # all that a result tells of
 Raised = dict[str, str | None]  # by wall: None where it stands, else why it does not
 
 
@@ -135,7 +136,7 @@ def seen(raised: Raised, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def isolation(raised: Mapping[str, str | None], caps_enforced: Mapping[str, str]) -> dict[str, Any]:
     """What a result says of it: ``{"mode", "enforced", "not_enforced"}``."""
-    stands = {name: raised.get(name, "") is None for name in (PIDS, *KINDS, FILES, CAPABILITIES, SECCOMP)}
+    stands = {name: raised.get(name, "") is None for name in WALLS}
     held = {
         properties.NETWORK: stands[NETWORK],
         properties.PACKAGES: stands[FILES],

@@ -14,7 +14,7 @@ PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(BED) $(BIN)/pyte
 # With a Docker engine, started where none answers and stopped again afterwards.
 test test-docker reliability chaos: BED = scripts/testbed run
 
-.PHONY: help install demo serve test check lint unit test-docker test-k8s test-k8s-node reliability chaos bench docs constraints clean
+.PHONY: help install demo serve test check lint unit test-docker test-k8s test-k8s-node .test-k8s-node reliability chaos bench docs constraints clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,12 +56,16 @@ test-k8s: BED = scripts/testbed run scripts/k8s-cluster run
 test-k8s: WORKERS = $(shell echo $$((2 * $$(nproc))))
 test-k8s: .venv/.dev ## Run the tests that need a Kubernetes cluster: AUTOSCORER_TEST_KUBECONFIG, else one started here
 	@scripts/test-services
-	@$(PYTEST) -m 'k8s and not node'
+	@$(PYTEST) -m 'k8s and not node and not long'
 
 test-k8s-node: BED = scripts/testbed run scripts/k8s-cluster run
-test-k8s-node: WORKERS = 0
-test-k8s-node: .venv/.dev ## Run the tests that take a cluster's node down: eviction, preemption, a lost node
+test-k8s-node: .venv/.dev ## Run the cluster's long tests, and those that take its node down: eviction, preemption, a lost node
 	@scripts/test-services
+	@$(PYTEST) -m 'k8s and long and not node'
+	@$(MAKE) --no-print-directory WORKERS=0 .test-k8s-node
+
+.test-k8s-node: BED = scripts/testbed run scripts/k8s-cluster run
+.test-k8s-node:
 	@$(PYTEST) -m 'k8s and node'
 
 check: .venv/.dev ## Lint, types, import rules and the quick tests, side by side; under a minute

@@ -144,6 +144,7 @@ def test_told_to_stop_before_the_program_runs_the_same_job_is_taken_up(scene: Sc
     check_sound(scene.site, scene.store, scene.job, scene.workspace)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scene", [0], indirect=True)
 def test_without_the_hand_over_each_stop_is_another_run_and_the_third_the_last(
     scene: Scene, monkeypatch: pytest.MonkeyPatch

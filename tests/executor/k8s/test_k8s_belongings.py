@@ -141,6 +141,7 @@ def installation(cluster: Cluster) -> Iterator[str]:
             cluster.call("DELETE", cluster.path("configmaps", name))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_owned", [True, False], ids=["owned", "control"])
 def test_who_deletes_the_installation_deletes_its_jobs_pods_and_claims(
     tmp_path: Path, cluster: Cluster, provisioned: str, is_owned: bool

@@ -32,6 +32,7 @@ def helper_that_never_looks(_limits: Limits) -> str:
     return "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("script", "said"),
     [
@@ -87,6 +88,7 @@ def test_a_helper_that_the_program_brought_down_is_the_programs(tmp_path: Path, 
     assert (caught.value.code, caught.value.blame) == ("OUTPUT_INVALID", "participant")
 
 
+@pytest.mark.long
 def test_a_helper_without_an_image_is_the_operators(tmp_path: Path, judged: Judged) -> None:
     with pytest.raises(AutoscorerError) as caught:
         run_pod(pod_plan(tmp_path, "true"), k8s_helper_image="127.0.0.1:9/absent:1")
@@ -150,8 +152,14 @@ def _error(code: str) -> dict[str, Any]:
         (404, _error("MANIFEST_UNKNOWN"), "no such image, or no access to it", "denied"),
         (401, _error("UNAUTHORIZED"), "no such image, or no access to it", "denied"),
         (200, FOREIGN, "an image for another platform, or none at all", "IMAGE_INVALID"),
-        (503, _error("X"), "the registry unwell, out of reach or busy, the node's disk full", "network"),
-        (418, _error("X"), "and nobody says why", "network"),
+        pytest.param(
+            503,
+            _error("X"),
+            "the registry unwell, out of reach or busy, the node's disk full",
+            "network",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(418, _error("X"), "and nobody says why", "network", marks=pytest.mark.long),
     ],
 )
 def test_what_a_registry_answers_decides_whose_fault_it_is(

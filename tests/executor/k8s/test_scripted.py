@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from autoscorer.executor.base import StopReason
+from autoscorer.executor.k8s import jobs as jobs_module
 from autoscorer.executor.k8s import waiting
 from autoscorer.executor.k8s import watch as watching
 from autoscorer.executor.k8s.belongings import claim_manifest, ensure_claim
@@ -230,7 +231,10 @@ def test_a_job_the_cluster_may_not_make_a_pod_for_says_why(monkeypatch: pytest.M
 
 ME = Owner(space="m:b:n", pid=1, started_ticks=1)
 OTHER = Owner(space="m:b:n", pid=2, started_ticks=2)
-BODY = {"metadata": {"name": "n", "annotations": {}}, "spec": {}}
+BODY: dict[str, Any] = {
+    "metadata": {"name": "n", "annotations": {}},
+    "spec": {"template": {"spec": {"volumes": [{"name": "tmp", "emptyDir": {}}]}}},
+}
 CONFLICT: Answer = (409, {"reason": "AlreadyExists"}, {})
 MISSING: Answer = (404, {}, {})
 
@@ -247,9 +251,9 @@ def job(owner: Owner, content: str = "same", **status: Any) -> Answer:
     )
 
 
-def make(script: Script, *, is_alive: bool) -> bool:
+def make(script: Script, *, is_alive: bool, body: dict[str, Any] = BODY) -> bool:
     with served(script) as cluster:
-        return create_or_adopt(cluster, BODY, content="same", owner=ME, is_alive=lambda _owner: is_alive)
+        return create_or_adopt(cluster, body, content="same", owner=ME, is_alive=lambda _owner: is_alive)
 
 
 def test_an_answer_that_was_lost_makes_no_second_job() -> None:
@@ -389,6 +393,56 @@ def test_a_claim_of_an_earlier_job_goes_before_the_next_is_made_and_the_jobs_own
         with served(script) as cluster:
             ensure_claim(cluster, claim)
         assert [method for method, _ in script.asked] == asked
+
+
+def binding_claim(claim: str) -> dict[str, Any]:
+    volumes = [{"name": "own", "persistentVolumeClaim": {"claimName": claim}}]
+    return {**BODY, "spec": {"template": {"spec": {"volumes": volumes}}}}
+
+
+def with_an_earlier_claim(*, job_stands: bool) -> Script:
+    there = claim_manifest("n", storage_class="fast", size=1, job={"name": "n", "uid": "j1"})
+    there["metadata"]["uid"] = "c1"
+    is_going = {**there, "metadata": {**there["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    over = job(OTHER, conditions=[{"type": "Failed", "status": "True"}])
+    claims: list[Answer] = [(200, there, {})] * (2 if job_stands else 1)
+    return Script(
+        lists=deque([pods()]),
+        others={
+            ("POST", JOBS): deque([CONFLICT, (201, {}, {})] if job_stands else [(201, {}, {})]),
+            # Asked about when its claim is there, when it stands in the way, and until it is gone.
+            ("GET", f"{JOBS}/n"): deque([over, over, MISSING] if job_stands else [MISSING]),
+            ("DELETE", f"{JOBS}/n"): deque([OK]),
+            ("GET", f"{CLAIMS}/n"): deque([*claims, (200, is_going, {}), MISSING]),
+            ("DELETE", f"{CLAIMS}/n"): deque([OK]),
+        },
+    )
+
+
+@pytest.mark.parametrize("job_stands", [True, False], ids=["with its job", "its job is gone"])
+def test_no_pod_is_made_while_an_earlier_jobs_claim_is_there_to_be_bound(job_stands: bool) -> None:
+    script = with_an_earlier_claim(job_stands=job_stands)
+    assert not make(script, is_alive=False, body=binding_claim("n"))
+    asked = [method for method, path in script.asked if path == f"{CLAIMS}/n" or method == "POST"]
+    in_vain = ["GET", "POST"] if job_stands else []
+    assert asked == [*in_vain, "GET", "DELETE", "GET", "GET", "POST"]  # told to go, going, gone
+
+
+def test_a_claim_that_does_not_go_away_is_told_and_no_job_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "GONE_WITHIN_S", 0.2)
+    script = with_an_earlier_claim(job_stands=False)
+    script.others["GET", f"{CLAIMS}/n"].pop()
+    with pytest.raises(AutoscorerError, match="claim n does not go away") as caught:
+        make(script, is_alive=False, body=binding_claim("n"))
+    assert caught.value.code == "CONTAINER_CREATE_FAILED"
+    assert ("POST", JOBS) not in script.asked
+
+
+@pytest.mark.parametrize("body", [BODY, binding_claim("shared")], ids=["none", "the operator's"])
+def test_who_has_no_claim_of_its_own_asks_for_none(body: dict[str, Any]) -> None:
+    script = with_an_earlier_claim(job_stands=True)  # it might not even be allowed to
+    assert not make(script, is_alive=False, body=body)
+    assert not [path for _, path in script.asked if path.startswith(CLAIMS)]
 
 
 def test_a_node_that_is_lost_for_long_is_the_platforms_and_makes_nobody_late() -> None:

@@ -58,6 +58,12 @@ def claim_manifest(name: str, *, storage_class: str, size: int, job: Mapping[str
     }
 
 
+def binds_own_claim(job: Mapping[str, Any]) -> bool:
+    """Whether the Job's pod binds a claim of the Job's name, which is its own."""
+    name, volumes = job["metadata"]["name"], job["spec"]["template"]["spec"]["volumes"]
+    return name in [row.get("persistentVolumeClaim", {}).get("claimName") for row in volumes]
+
+
 def size_bytes(limits: Limits, data_bytes: int) -> int:
     """What a job's own volume must hold: its data, its output, and some room."""
     return output_room(limits) + data_bytes + SLACK_BYTES

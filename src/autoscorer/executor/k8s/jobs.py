@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from autoscorer.executor.base import IsAlive, Reaped
+from autoscorer.executor.k8s.belongings import binds_own_claim
 from autoscorer.executor.k8s.client import (
     CONFLICT,
     NOT_FOUND,
@@ -49,7 +50,7 @@ def create_or_adopt(
     ``owner`` is the process that runs it, ``belongs_to`` what takes it along when it is deleted.
 
     So an answer that was lost makes no second one, and what a controller had begun that was killed is taken
-    up. What it left with other content, or what is over, is removed first, its pods too.
+    up. What it left with other content, or what is over, is removed first, its pods and its claim too.
     Raises WORKSPACE_BUSY if its owner lives.
     """
     annotations = {ANNOTATION_OWNER: str(owner), ANNOTATION_CONTENT: content}
@@ -59,6 +60,8 @@ def create_or_adopt(
     name, deadline = metadata["name"], time.monotonic() + GONE_WITHIN_S
     while True:
         with cluster_errors("creating the Job", refused="CONTAINER_CREATE_FAILED"):
+            if binds_own_claim(body):
+                _remove_claim_without_job(cluster, name, deadline=deadline)
             try:
                 cluster.call("POST", cluster.path("jobs", group=BATCH), body={**body, "metadata": metadata})
             except RefusedError as exc:
@@ -93,9 +96,28 @@ def _take_over(cluster: Cluster, name: str, owner: Owner) -> None:
     cluster.call("PATCH", cluster.path("jobs", name, group=BATCH), body=patch)
 
 
+def _remove_claim_without_job(cluster: Cluster, name: str, *, deadline: float) -> None:
+    """Until no claim of an earlier Job is there: the next one's pod would bind it, and take what lies on it
+    for its own data.
+
+    Raises CONTAINER_CREATE_FAILED if that takes too long.
+    """
+    path = cluster.path("persistentvolumeclaims", name)
+    while (claim := _read(cluster, path)) is not None and _found(cluster, name) is None:
+        if "deletionTimestamp" not in claim["metadata"]:
+            _delete(cluster, path, {"preconditions": {"uid": claim["metadata"]["uid"]}})
+        if time.monotonic() > deadline:
+            raise AutoscorerError("CONTAINER_CREATE_FAILED", f"an earlier claim {name} does not go away")
+        time.sleep(_PAUSE_S)
+
+
 def _found(cluster: Cluster, name: str) -> dict[str, Any] | None:
+    return _read(cluster, cluster.path("jobs", name, group=BATCH))
+
+
+def _read(cluster: Cluster, path: str) -> dict[str, Any] | None:
     try:
-        return cluster.call("GET", cluster.path("jobs", name, group=BATCH))
+        return cluster.call("GET", path)
     except RefusedError as exc:
         if exc.status == NOT_FOUND:
             return None

@@ -87,8 +87,10 @@ async def hanging(intake: SlowIntake, number: int) -> None:
 
 
 def test_those_that_come_together_are_kept_together_and_fail_alone(
-    api: ApiSite, intake: SlowIntake, ada: Principal
+    api: ApiSite, intake: SlowIntake, ada: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(rounds, "LONGEST_S", NEVER_S)  # however slow this machine is
+    monkeypatch.setattr(submissions, "ROUNDS", 1)
     names = [folder(api, "quick") for _ in range(6)]
 
     async def submit_all() -> list[Submission | BaseException]:
@@ -120,6 +122,7 @@ def test_a_round_takes_so_many_and_for_so_long(
     kept: list[int],
 ) -> None:
     monkeypatch.setattr(submissions, "ROUNDS", 1)
+    monkeypatch.setattr(rounds, "LONGEST_S", NEVER_S)
     monkeypatch.setattr(rounds, bound_, value)
     names = [folder(api, "quick") for _ in range(10)]
 
@@ -245,6 +248,33 @@ def test_one_that_hangs_for_long_is_answered_and_nothing_comes_of_it_later(
 
 
 @pytest.mark.parametrize(
+    ("late_s", "is_refused"), [(-1.0, False), (1.0, True)], ids=["it was stopped", "control"]
+)
+def test_a_process_that_was_stopped_for_long_refuses_nobody_when_it_goes_on(
+    api: ApiSite,
+    intake: SlowIntake,
+    ada: Principal,
+    monkeypatch: pytest.MonkeyPatch,
+    late_s: float,
+    is_refused: bool,
+) -> None:
+    monkeypatch.setattr(submissions, "LATE_S", late_s)  # each watch comes late, or none
+    monkeypatch.setattr(submissions, "STUCK_S", 0.1)
+    monkeypatch.setattr(submissions, "PATIENCE_S", 0.2)
+    name = folder(api, "slow")
+
+    async def submit() -> bool:
+        task = asyncio.create_task(asked_of(Submissions(intake), ada)(name))  # type: ignore[arg-type]
+        await hanging(intake, 1)
+        await answered(task, within_s=20 if is_refused else 0.5)
+        intake.let_go.set()
+        await asyncio.wait([task], timeout=20)
+        return task.exception() is not None
+
+    assert asyncio.run(submit()) is is_refused
+
+
+@pytest.mark.parametrize(
     ("most", "is_refused"), [(2, True), (1000, False)], ids=["as it is", "control: no limit"]
 )
 def test_a_folder_that_hangs_takes_only_so_many_threads(
@@ -332,13 +362,23 @@ def test_whoever_has_gone_is_not_told_and_holds_up_nobody(
     until(lambda: len(api.store.jobs.page(JobQuery()).jobs) == 2)  # it was asked for, so it is kept
 
 
-def test_a_fault_of_ours_in_keeping_leaves_nobody_waiting(
-    api: ApiSite, intake: SlowIntake, ada: Principal, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("in_", ["keeping", "letting go"])
+def test_a_fault_of_ours_leaves_nobody_waiting(
+    api: ApiSite, intake: SlowIntake, ada: Principal, monkeypatch: pytest.MonkeyPatch, in_: str
 ) -> None:
-    def broken(_checked: object) -> list[Submission | Exception]:
+    check = intake.check
+
+    def broken(*_: object) -> list[Submission | Exception]:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(intake, "keep", broken)
+    def held_by_what_breaks(*given: Any, held: ExitStack, **more: Any) -> Any:
+        held.callback(broken)
+        return check(*given, held=held, **more)
+
+    if in_ == "keeping":
+        monkeypatch.setattr(intake, "keep", broken)
+    else:
+        monkeypatch.setattr(intake, "check", held_by_what_breaks)
     names = [folder(api, "quick") for _ in range(3)]
 
     async def submit_all() -> list[Submission | BaseException]:

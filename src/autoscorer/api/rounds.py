@@ -73,25 +73,33 @@ class Round:
                 self._note(wish, wish.context.run(self._check, wish, held))
             return self._kept()
 
-    def checks_for_s(self) -> float:
-        """How long it has been with the check it is at; 0 when it is at none."""
+    def failed(self, exc: BaseException) -> Answers:
+        """The answers to give when `run` has raised."""
         with self._lock:
-            return time.monotonic() - self._since_s if self._checking is not None else 0.0
+            return [(wish, exc) for wish, _ in self._found]
 
-    def leave_alone(self) -> tuple[Wish | None, list[Wish]]:
-        """Have it take no more, and give back what it had checked before: the check it is at takes long."""
+    def leave_alone(self, *, after_s: float) -> tuple[Wish | None, list[Wish]]:
+        """Have it take no more, and give back what it had checked before, once a check takes so long.
+
+        The one that takes long, and the others; None if none does, or it was left alone already.
+        """
         with self._lock:
-            if self._checking is None:
+            if self.is_alone or not self._checks_longer_than(after_s):
                 return None, []
             self.is_alone = True
             found, self._found = self._found, []
             return self._checking, [wish for wish, _ in found]
 
-    def give_up(self) -> Wish | None:
-        """Have nothing come of the check it is at, whenever that ends; None if it has ended."""
+    def give_up(self, *, after_s: float) -> Wish | None:
+        """Have nothing come of a check that takes so long, whenever it ends; None if none does."""
         with self._lock:
-            self._is_given_up = self._checking is not None
+            if not self._checks_longer_than(after_s):
+                return None
+            self._is_given_up = True
             return self._checking
+
+    def _checks_longer_than(self, seconds: float) -> bool:
+        return self._checking is not None and time.monotonic() > self._since_s + seconds
 
     def _next(self) -> Wish | None:
         with self._lock, suppress(IndexError):  # other rounds take from it, too
@@ -118,9 +126,5 @@ class Round:
         checked = [(wish, found) for wish, found in self._found if isinstance(found, Checked)]
         if not checked:
             return answers
-        wishes = [wish for wish, _ in checked]
-        try:
-            outcomes = self._intake.keep([found for _, found in checked])
-        except BaseException as exc:  # boundary of a task: nobody is left waiting
-            return [*answers, *((wish, exc) for wish in wishes)]
-        return [*answers, *zip(wishes, outcomes, strict=True)]
+        outcomes = self._intake.keep([found for _, found in checked])
+        return [*answers, *zip((wish for wish, _ in checked), outcomes, strict=True)]

@@ -23,7 +23,7 @@ from autoscorer.schemas.service import JobRequest
 from autoscorer.store.records import Submission
 
 ROUNDS = 8  # at once, beside those that are stuck
-WATCH_S = 0.05
+WATCH_S, LATE_S = 0.05, 1.0
 NEXT_S = 0.1  # what waits does not wait longer for a round under way
 STUCK_S = 1.0  # in one check: the round's others go on without it
 PATIENCE_S = 15.0
@@ -63,6 +63,7 @@ class _Line:
         self._rounds: set[Round] = set()
         self._stuck: dict[Round, Wish] = {}
         self._is_watched = False
+        self._watch_due_s = 0.0
 
     def add(self, wish: Wish) -> None:
         if self._stuck and self._is_barred(wish):
@@ -76,6 +77,7 @@ class _Line:
         """Another round, if one is needed."""
         if not self._is_watched and (self._rounds or self._waiting):
             self._is_watched = True
+            self._watch_due_s = time.monotonic() + WATCH_S
             self._loop.call_later(WATCH_S, self._watch)
         n_busy = sum(not one.is_alone for one in self._rounds)
         waits_s = self._waits_for_s()
@@ -94,7 +96,10 @@ class _Line:
 
     def _run(self, one: Round) -> None:
         """In a thread of its own."""
-        answers = one.run()
+        try:
+            answers = one.run()
+        except BaseException as exc:  # boundary of a task: nobody is left waiting
+            answers = one.failed(exc)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._finish, one, answers)
 
@@ -108,20 +113,20 @@ class _Line:
     def _watch(self) -> None:
         """Now and then while anything is under way: what takes long holds up no other, nor for ever."""
         self._is_watched = False
-        for one in self._rounds:
-            taken_s = one.checks_for_s()
-            if taken_s > STUCK_S and not one.is_alone:
-                self._leave_alone(one)
-            if taken_s > PATIENCE_S and (wish := one.give_up()) is not None:
-                wish.refuse()
-        self._sift()
+        # When the watch itself comes late, this process was stopped: no folder is to blame for that.
+        if time.monotonic() < self._watch_due_s + LATE_S:
+            self._judge()
         self._begin()
 
-    def _leave_alone(self, one: Round) -> None:
-        wish, others = one.leave_alone()
-        if wish is not None:
-            self._stuck[one] = wish
-            self._waiting.extendleft(reversed(others))
+    def _judge(self) -> None:
+        for one in self._rounds:
+            slow, others = one.leave_alone(after_s=STUCK_S)
+            if slow is not None:
+                self._stuck[one] = slow
+                self._waiting.extendleft(reversed(others))
+            if one.is_alone and (hanging := one.give_up(after_s=PATIENCE_S)) is not None:
+                hanging.refuse()
+        self._sift()
 
     def _sift(self) -> None:
         """Refuse what has waited too long, or asks for a folder that does not answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import tarfile
 import uuid
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from autoscorer.executor.docker import preflight
+from autoscorer.executor.nodes.pool import is_nodes_fault
 from autoscorer.utils.errors import AutoscorerError
 from tests.executor.docker.containers import container_plan, docker, run_container
 
@@ -138,3 +141,46 @@ def test_a_declared_volume_is_memory_of_a_size_and_leaves_no_volume(
     assert b"tmpfs /data tmpfs rw,nosuid,nodev,relatime,size=65536k" in ran.log
     assert b" 67108864 " in ran.log.splitlines()[-1]
     assert {mount["Type"] for mount in ran.outcome.details["inspect"]["Mounts"]} == {"bind"}
+
+
+def image_with_env(base: str, entry: str) -> str:
+    """The id of an image, as it was but with that environment; no builder would write it."""
+    saved = subprocess.run(["docker", "save", base], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(saved)) as tar:
+        files = {row.name: tar.extractfile(row).read() for row in tar if row.isfile()}  # type: ignore[union-attr]
+    manifest = json.loads(files["manifest.json"])[0]
+    config = json.loads(files[manifest["Config"]])
+    config["config"]["Env"] = ["PATH=/bin", entry]
+    content = io.BytesIO()
+    name = f"autoscorer-test/hostile:{uuid.uuid4().hex}"
+    index = [{"Config": "config.json", "RepoTags": [name], "Layers": manifest["Layers"]}]
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        rows = {
+            "config.json": json.dumps(config).encode(),
+            "manifest.json": json.dumps(index).encode(),
+            **{path: files[path] for path in manifest["Layers"]},
+        }
+        for path, what in rows.items():
+            info = tarfile.TarInfo(path)
+            info.size = len(what)
+            tar.addfile(info, io.BytesIO(what))
+    subprocess.run(["docker", "load"], input=content.getvalue(), capture_output=True, check=True)
+    return name
+
+
+@pytest.mark.parametrize("entry", ["=x", "A=b\0c"])
+def test_an_environment_that_no_program_can_have_is_the_images_fault_and_no_nodes(
+    tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    name = image_with_env(make_image(), entry)
+    try:
+        with pytest.raises(AutoscorerError) as caught:
+            run_container(container_plan(tmp_path / "guarded", "true", image=name))
+        assert (caught.value.code, caught.value.blame) == ("IMAGE_INVALID", "participant")
+        # The control: without the look before, the engine refuses the start, and says too little of why.
+        monkeypatch.setattr(preflight, "_check_env", lambda _config: None)
+        with pytest.raises(AutoscorerError) as caught:
+            run_container(container_plan(tmp_path / "control", "true", image=name))
+        assert not is_nodes_fault(caught.value)
+    finally:
+        docker("rmi", "-f", name, check=False)

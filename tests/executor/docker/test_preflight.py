@@ -50,7 +50,7 @@ def judge(image: dict[str, Any], *, command: tuple[str, ...] = (), gpus: int = 0
 
 
 def test_a_plain_image_may_run_without_a_warning() -> None:
-    image = judge(inspected(Env=["PATH=/bin", "EMPTY=", "BARE", "A=b=c", "=odd"]))
+    image = judge(inspected(Env=["PATH=/bin", "EMPTY=", "BARE", "A=b=c"]))
     assert image == RunnableImage(
         name="a:latest",
         image_id="sha256:1",
@@ -59,6 +59,14 @@ def test_a_plain_image_may_run_without_a_warning() -> None:
         env={"PATH": "/bin", "EMPTY": "", "BARE": "", "A": "b=c"},
         user="1000",
     )
+
+
+@pytest.mark.parametrize("entry", ["=x", "", "A=b\0c", "A\0B=c"])
+def test_a_variable_that_no_program_can_be_started_with_is_the_images_fault(entry: str) -> None:
+    with pytest.raises(AutoscorerError) as caught:
+        judge(inspected(Env=["PATH=/bin", entry]))
+    assert (caught.value.code, caught.value.blame) == ("IMAGE_INVALID", Blame.PARTICIPANT)
+    assert "\0" not in str(caught.value.details)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from autoscorer.executor.base import (
     StopReason,
     StopSignal,
 )
+from autoscorer.executor.docker.containers import REFUSED_START
 from autoscorer.executor.nodes.breaker import Breaker
 from autoscorer.executor.nodes.placed import PlacedExecutor
 from autoscorer.executor.nodes.pool import NodePool, Seat
@@ -223,6 +224,7 @@ def test_a_fault_of_the_submission_is_not_tried_on_another_node(plan: AttemptPla
     [
         (lost(), True),
         (lost("EXEC_ERROR"), True),
+        (AutoscorerError("EXEC_ERROR", "as told", {REFUSED_START: True}), False),
         (lost("CONTAINER_CREATE_FAILED"), True),
         (lost("CONTAINER_EXIT_NONZERO"), False),
         (lost("TIME_LIMIT"), False),

@@ -23,7 +23,15 @@ REMOVE_TIMEOUT_S = 10.0
 REMOVE_TRIES = 7
 RETRY_PAUSE_S = 0.25  # and more each time: five seconds in all
 # What an engine says of a start that failed for what the image holds, where we mount or run.
-_IMAGES_FAULT = ("to rootfs", "chdir to cwd", "unable to find", "mountpoint", "argument list too long")
+_IMAGES_FAULT = (
+    "to rootfs",
+    "chdir to cwd",
+    "unable to find",
+    "mountpoint",
+    "argument list too long",
+    "environment variable",
+)
+REFUSED_START = "refused_start"  # in the details: the engine answered, perhaps by what the image holds
 _WORKING_FOLDER_FAULT = ("not a directory", "too many links")  # at create: /workspace of the image
 _NO_INIT = "docker-init"
 
@@ -103,7 +111,7 @@ class Container:
         """Start it. What the image or the command is to blame for is returned or raised as such.
 
         Raises AutoscorerError: IMAGE_INVALID when the image stands in the way of our mounts, else
-        EXEC_ERROR; LookupError when the engine has no docker-init.
+        EXEC_ERROR with `REFUSED_START`; LookupError when the engine has no docker-init.
         """
         try:
             with engine_errors("starting the container", lost="CONTAINER_WAIT_FAILED"):
@@ -119,6 +127,7 @@ class Container:
                 return refused
             if any(part in said for part in _IMAGES_FAULT):
                 raise _images_fault(exc) from exc
+            exc.details[REFUSED_START] = True
             raise
         return None
 

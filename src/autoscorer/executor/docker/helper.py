@@ -128,12 +128,14 @@ def make_volume(engine: Engine, name: str, labels: Mapping[str, str]) -> Path:
 
 
 def start_helper(engine: Engine, name: str, body: Mapping[str, Any]) -> str:
-    """Its id. Raises CONTAINER_CREATE_FAILED, EXEC_ERROR, CONTAINER_WAIT_FAILED."""
+    """Its id. Raises CONTAINER_CREATE_FAILED, CONTAINER_WAIT_FAILED."""
     with engine_errors(
         "making the helper container", refused="CONTAINER_CREATE_FAILED", lost="CONTAINER_WAIT_FAILED"
     ):
         made = str(engine.api.create_container_from_config(dict(body), helper_name(name))["Id"])
-    with engine_errors("starting the helper container", lost="CONTAINER_WAIT_FAILED"):
+    with engine_errors(
+        "starting the helper container", refused="CONTAINER_CREATE_FAILED", lost="CONTAINER_WAIT_FAILED"
+    ):
         engine.api.start(made)
     return made
 

@@ -29,12 +29,13 @@ def runnable_image(
 ) -> RunnableImage:
     """The image, fit to run ``command`` (empty: its own) with ``gpus`` GPUs; ``inspected`` is the engine's.
 
-    Raises IMAGE_INVALID: other architecture or system, nothing to run, environment that reaches the
-    GPU set-up, volumes that cannot be shadowed.
+    Raises IMAGE_INVALID: other architecture or system, nothing to run, environment that no program can be
+    started with or that reaches the GPU set-up, volumes that cannot be shadowed.
     """
     config = inspected.get("Config") or {}
     check_platform(str(inspected.get("Os", "")), str(inspected.get("Architecture", "")), facts)
     _check_command(config, command)
+    _check_env(config)
     env = image_env(config)
     if gpus:
         check_gpu_env(env)
@@ -79,6 +80,18 @@ def image_env(config: Mapping[str, Any]) -> dict[str, str]:
     """The environment an image brings; an entry without ``=`` is an empty variable."""
     pairs = (str(entry).partition("=") for entry in config.get("Env") or ())
     return {key: value for key, _, value in pairs if key}
+
+
+def _check_env(config: Mapping[str, Any]) -> None:
+    """Raise IMAGE_INVALID for a variable without a name or with a NUL: no runtime starts that."""
+    entries = [str(entry) for entry in config.get("Env") or ()]
+    found = [ascii(entry)[1:-1][:60] for entry in entries if entry.startswith("=") or "\0" in entry]
+    if found or "" in entries:
+        raise AutoscorerError(
+            "IMAGE_INVALID",
+            "The image sets an environment variable that has no name or holds a NUL.",
+            {"offenders": found[:5] or [""], "expected": "NAME=VALUE", "example": "ENV MODEL=small"},
+        )
 
 
 def _check_command(config: Mapping[str, Any], command: Sequence[str]) -> None:

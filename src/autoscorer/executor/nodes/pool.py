@@ -14,8 +14,11 @@ _NODE_FAULTS = {"CONTAINER_CREATE_FAILED", "CONTAINER_WAIT_FAILED", "EXEC_ERROR"
 
 
 def is_nodes_fault(error: BaseException | None) -> bool:
-    """Whether a job failed by its node: never by what a participant did."""
-    if not isinstance(error, AutoscorerError):
+    """Whether a job failed by its node: never by what a participant did.
+
+    That an engine refuses to start a participant's container may be that image's doing, so it does not count.
+    """
+    if not isinstance(error, AutoscorerError) or error.details.get("refused_start"):
         return False
     gone = error.code == "RESOURCE_UNAVAILABLE" and error.cause == "engine"
     return gone or error.code in _NODE_FAULTS

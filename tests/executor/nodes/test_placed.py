@@ -24,11 +24,12 @@ from autoscorer.executor.base import (
     StopSignal,
 )
 from autoscorer.executor.docker.containers import REFUSED_START
-from autoscorer.executor.nodes.breaker import Breaker
+from autoscorer.executor.nodes.breaker import FAILURES, Breaker
 from autoscorer.executor.nodes.placed import PlacedExecutor
 from autoscorer.executor.nodes.pool import NodePool, Seat
 from autoscorer.executor.nodes.ranking import Running
 from autoscorer.job import JobContext
+from autoscorer.scheduler import MAX_ATTEMPTS
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.utils.config import Config, Node
 from autoscorer.utils.errors import AutoscorerError
@@ -323,3 +324,49 @@ def test_whoever_starts_a_worker_may_bring_ways_of_telling_load_and_health() -> 
     assert isinstance(seat, Seat)
     assert seat.node.name == "b"
     assert runtime.node_pool(SETTINGS) is None
+
+
+def test_a_job_waits_for_a_node_that_is_left_alone_and_goes_there_when_it_is_tried_again(
+    plan: AttemptPlan,
+) -> None:
+    site, now = Site(gpus={"a": 0}, faults={"a": lost()}), [0.0]
+    nodes = [Node(name="a", host="tcp://a:1")]
+    pool = NodePool(
+        nodes,
+        load=lambda _node: Running(),
+        health=lambda _node: None,
+        make_breaker=lambda: Breaker(back_off_s=120, clock=lambda: now[0]),
+    )
+    for _ in range(2):
+        with pytest.raises(AutoscorerError, match="as told"):
+            site.run(plan, site.executor(pool))
+    site.faults.clear()
+    with pytest.raises(AutoscorerError, match="No node can take"):  # the control: a job that may not wait
+        site.run(plan, site.executor(pool, wait_s=0))
+
+    def hear(name: str, _facts: Mapping[str, Any]) -> None:
+        now[0] += 121 * (name == "node_awaited")
+
+    outcome = site.run(plan, site.executor(pool, wait_s=900), on_event=hear)
+    assert outcome.details["node"] == "a"
+
+
+def test_one_node_that_fails_every_job_cannot_cost_a_job_all_its_tries() -> None:
+    assert FAILURES < MAX_ATTEMPTS
+
+
+@pytest.mark.parametrize("broken", ["event", "make"])
+def test_a_seat_is_given_back_whatever_goes_wrong_on_the_way_to_the_node(
+    plan: AttemptPlan, broken: str
+) -> None:
+    site = Site(gpus={"a": 1})
+    pool = site.pool()
+
+    def fail(*_given: object) -> Any:
+        raise OSError("the log's disk is full")
+
+    make = fail if broken == "make" else lambda node: StubOnNode(site, node.name)
+    hear = fail if broken == "event" else lambda *_row: None
+    with pytest.raises(OSError, match="full"):
+        site.run(with_gpus(plan, 1), PlacedExecutor(pool, make, wait_s=0), on_event=hear)
+    assert isinstance(pool.place(gpus=1), Seat)

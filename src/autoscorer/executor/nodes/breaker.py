@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-FAILURES = 3
+FAILURES = 2  # fewer than a job has tries, so that one node cannot cost it all
 BACK_OFF_S = 30.0
 LONGEST_S = 600.0
 

@@ -80,9 +80,9 @@ class PlacedExecutor(Executor):
         while True:
             seat = self._seat(plan, failed, asked_at=asked_at, stop=stop, on_event=on_event)
             waited_s = round(time.monotonic() - asked_at, 3)
-            placed = _Placed(seat, self._make(seat.node), waited_s)
-            on_event(CHOSEN, {"node": seat.node.name, "scheduling_seconds": waited_s})
             try:
+                placed = _Placed(seat, self._make(seat.node), waited_s)
+                on_event(CHOSEN, {"node": seat.node.name, "scheduling_seconds": waited_s})
                 placed.executor.prepare(plan, stop=stop, on_event=on_event)
             except BaseException as exc:  # clean-up: the node hears how it ended
                 seat.leave(exc)

@@ -110,7 +110,7 @@ class NodePool:
     def _look(self, node: Node, order: int) -> Candidate | Refusal:
         breaker = self._breakers[node.name]
         if why := breaker.refusal():
-            return Refusal(node=node.name, why=why)
+            return Refusal(node=node.name, why=why, passes=True)
         try:
             why = self._health(node)
             running = self._load(node) if why is None else Running()

@@ -47,7 +47,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """Why a node does not get the job. ``passes``: it will when jobs that run there have ended."""
+    """Why a node does not get the job. ``passes``: it may, when jobs end there or its time alone is over."""
 
     node: str
     why: str

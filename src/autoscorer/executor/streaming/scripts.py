@@ -17,6 +17,7 @@ SOCKET, OVER_BYTES, OVER_ENTRIES, OVER_DEPTH = 45, 44, 43, 42
 _WORKSPACE = f"{VOLUMES_AT}/workspace"
 _OUTPUT = f"{VOLUMES_AT}/output"
 _DEPTH = HarvestPolicy(max_bytes=0).max_depth
+_HIDES = f'[ -z "$(find . -type d ! -perm -500 2>/dev/null | head -n 1)" ] || exit {OVER_BYTES}; '
 
 
 def await_script(timeout_s: int) -> str:
@@ -54,15 +55,16 @@ def unpack_script(size_bytes: int) -> str:
 def watch_script(limits: Limits) -> str:
     """Runs beside the program and ends with a code of its own as soon as it has written too much.
 
-    Space is counted as it is taken from the disk.
+    Space is counted as it is taken from the disk. A folder that its owner, the program's user and ours, may
+    not read hides what is in it, so it counts as too much. A mere failure does not: folders come and go.
     """
     kib = -(-limits.output_bytes // 1024) + 1024  # what folders and files take besides their content
     return (
         "trap 'exit 0' TERM\n"
         "while :; do\n"
         "  sleep 1 & wait $!\n"
-        f"  ( {_checks(limits.output_entries)}"
-        f'[ "$(du -sk . | cut -f 1)" -le {kib} ] || exit {OVER_BYTES} )\n'
+        f"  ( {_checks(limits.output_entries)}{_HIDES}"
+        f'[ "$(du -sk . | cut -f 1)" -le {kib} ] || exit {OVER_BYTES}; {_HIDES})\n'
         f"  code=$?; case $code in {OVER_DEPTH}|{OVER_ENTRIES}|{OVER_BYTES}) exit $code;; esac\n"
         "done\n"
     )
@@ -74,13 +76,13 @@ def attend_script(limits: Limits) -> str:
 
 
 def _checks(max_entries: int) -> str:
-    """Depth before anything that walks to the bottom."""
+    """None walks further than what is allowed and one step: the count is first, for it ends by itself."""
     below = f"-mindepth {_DEPTH + 1} -maxdepth {_DEPTH + 1}"
     count = f"find . -mindepth 1 -maxdepth {_DEPTH} | head -n {max_entries + 1} | wc -l"
     return (
         f"cd {_OUTPUT} || exit 1; "
-        f'[ -z "$(find . {below} | head -n 1)" ] || exit {OVER_DEPTH}; '
         f'[ "$({count})" -le {max_entries} ] || exit {OVER_ENTRIES}; '
+        f'[ -z "$(find . {below} | head -n 1)" ] || exit {OVER_DEPTH}; '
     )
 
 

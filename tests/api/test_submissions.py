@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -17,12 +18,14 @@ from autoscorer.api.submissions import Submissions
 from autoscorer.intake.submitting import Checked, Intake
 from autoscorer.schemas.service import JobRequest
 from autoscorer.store.records import JobQuery, Role, Submission
+from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.logger import bound, bound_ids
 from tests.api.sites import ApiSite
 from tests.worker.sites import until
 
 NEVER_S = 1e9
+TOPS = ("slow", "slow", "quick")
 
 
 @dataclass
@@ -34,6 +37,11 @@ class SlowIntake:
     hanging: list[str] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)  # how many at once
     ids: list[object] = field(default_factory=list)
+    store_hangs: bool = False
+
+    @property
+    def settings(self) -> Settings:
+        return self.real.settings
 
     def submit(self, asked: JobRequest, principal: Principal, *, key: str | None) -> Submission:
         with ExitStack() as held:
@@ -44,13 +52,15 @@ class SlowIntake:
 
     def check(self, asked: JobRequest, principal: Principal, *, key: str | None, held: ExitStack) -> Any:
         self.ids.append(bound_ids().get("request_id"))
-        if asked.workspace.startswith("slow/"):
+        if "/slow/" in f"/{asked.workspace}":
             self.hanging.append(asked.workspace)
             assert self.let_go.wait(60)
         return self.real.check(asked.model_copy(update={"spec": None}), principal, key=key, held=held)
 
     def keep(self, checked: Sequence[Checked]) -> list[Submission | Exception]:
         self.kept.append(len(checked))
+        if self.store_hangs:
+            assert self.let_go.wait(60)
         return self.real.keep(checked)
 
 
@@ -386,3 +396,95 @@ def test_a_fault_of_ours_leaves_nobody_waiting(
         return await asyncio.wait_for(asyncio.gather(*map(submit, names), return_exceptions=True), 20)
 
     assert [str(outcome) for outcome in asyncio.run(submit_all())] == ["a fault of ours"] * 3
+
+
+@pytest.mark.parametrize(
+    ("hangs", "code"),
+    [("store", "STORE_UNAVAILABLE"), ("folder", "RESOURCE_UNAVAILABLE")],
+    ids=["the store", "control: a folder"],
+)
+def test_whoever_waits_too_long_hears_of_a_folder_only_where_that_is_to_blame(
+    api: ApiSite,
+    intake: SlowIntake,
+    ada: Principal,
+    monkeypatch: pytest.MonkeyPatch,
+    hangs: str,
+    code: str,
+) -> None:
+    monkeypatch.setattr(submissions, "ROUNDS", 1)
+    monkeypatch.setattr(submissions, "STUCK_S", 0.1)
+    monkeypatch.setattr(submissions, "PATIENCE_S", 0.3)
+    intake.store_hangs = hangs == "store"
+    names = [folder(api, "slow" if hangs == "folder" else "quick") for _ in range(2)]
+
+    async def submit_all() -> tuple[str, str]:
+        submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]
+        first = asyncio.create_task(submit(names[0]))
+        await asyncio.to_thread(until, lambda: intake.hanging or intake.kept)
+        late = asyncio.create_task(submit(names[1]))
+        await asyncio.wait([late], timeout=20)
+        error = late.exception()
+        assert isinstance(error, AutoscorerError)
+        intake.let_go.set()
+        await asyncio.wait([first], timeout=20)
+        return error.code, str(error.blame)
+
+    assert asyncio.run(submit_all()) == (code, "platform" if hangs == "store" else "operator")
+
+
+@pytest.mark.parametrize(
+    ("hung", "other", "same"),
+    [
+        ("a/x", "b/x", False),
+        ("a/x", "a/y", True),
+        ("a/x", "./a//y/z", True),
+        ("organisations/uni/a/x", "organisations/uni/b/x", False),
+        ("organisations/uni/a/x", "organisations/uni/a/y", True),
+        ("organisations/uni/a/x", "organisations/school/a/x", False),
+        ("organisations/uni/a/x", "a/x", False),
+    ],
+)
+@pytest.mark.parametrize("root", ["", "/srv/spelled/", "/srv/real/"], ids=["", "as configured", "as it is"])
+def test_a_folder_is_the_one_at_the_top_of_an_organisations_home(
+    hung: str, other: str, same: bool, root: str
+) -> None:
+    roots = (PurePosixPath("/srv/spelled"), PurePosixPath("/srv/real"))
+    found = rounds.top_folder(root + hung, roots=roots)
+    assert (found == rounds.top_folder(other, roots=roots)) is same
+    assert (found == rounds.top_folder("/srv/real/" + other, roots=roots)) is same
+
+
+@pytest.mark.parametrize(
+    "below", ["organisations/uni/", "", None], ids=["of a name", "the first", "absolute"]
+)
+def test_a_folder_that_hangs_bars_no_other_of_its_organisation(
+    api: ApiSite, intake: SlowIntake, monkeypatch: pytest.MonkeyPatch, below: str | None
+) -> None:
+    monkeypatch.setattr(submissions, "STUCK_S", 0.05)
+    monkeypatch.setattr(submissions, "MOST_STUCK", 1)
+    name = "uni" if below else "default"
+    principal = Principal(
+        organisation_id=api.organisation(name), subject="ada", role=Role.ORGANISER, token_id="t"
+    )
+    home = api.home / (below or "")
+    at = f"{api.home}/" if below is None else ""
+    slow, more, quick = (at + api.name(api.site.workspace("good", below=home / top)) for top in TOPS)
+
+    async def submit_all() -> tuple[str, Submission]:
+        line = Submissions(intake)  # type: ignore[arg-type]
+        submit = asked_of(line, principal)
+        stuck = asyncio.create_task(submit(slow))
+        await hanging(intake, 1)
+        (one,) = line._lines.values()
+        while not one._stuck:
+            await asyncio.sleep(0)
+        barred = asyncio.create_task(submit(more))  # the control: the same folder
+        await asyncio.wait([barred], timeout=20)
+        kept = await asyncio.wait_for(submit(quick), 20)
+        intake.let_go.set()
+        await asyncio.wait([stuck], timeout=20)
+        return _code(barred), kept
+
+    code, kept = asyncio.run(submit_all())
+    assert code == "RESOURCE_UNAVAILABLE"
+    assert quick.endswith(kept.job.workspace)

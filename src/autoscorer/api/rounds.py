@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import PurePosixPath
 from autoscorer.access.principal import Principal
 from autoscorer.intake.submitting import Checked, Intake
 from autoscorer.schemas.service import JobRequest
+from autoscorer.staging import ORGANISATIONS
 from autoscorer.store.records import Submission
 from autoscorer.utils.errors import AutoscorerError
 
@@ -23,20 +25,23 @@ Answers = list[tuple["Wish", Submission | BaseException]]
 
 @dataclass(frozen=True, eq=False)
 class Wish:
-    """A request that waits for its ``answer``. What is logged of it carries the ids of its ``context``."""
+    """A request that waits for its ``answer``. What is logged of it carries the ids of its ``context``.
+
+    ``roots`` are the names of WORKSPACE_ROOT.
+    """
 
     asked: JobRequest
     principal: Principal
     key: str | None
     answer: asyncio.Future[Submission]
+    roots: Sequence[PurePosixPath] = ()
     context: Context = field(default_factory=copy_context)
     since_s: float = field(default_factory=time.monotonic)
 
     @property
-    def folder(self) -> tuple[str, str]:
-        """Whose folder it is about, and which of those at the top: where file systems are mounted."""
-        parts = [part for part in PurePosixPath(self.asked.workspace).parts if part != "/"]
-        return self.principal.organisation_id, parts[0] if parts else ""
+    def folder(self) -> tuple[str, ...]:
+        """Who asks, and about which folder: those at the top are where file systems are mounted."""
+        return self.principal.organisation_id, *top_folder(self.asked.workspace, roots=self.roots)
 
     def hear(self, outcome: Submission | BaseException) -> None:
         """Answer, unless that was done or nobody waits any more. In the event loop."""
@@ -47,10 +52,26 @@ class Wish:
         else:
             self.answer.set_result(outcome)
 
+    def refuse_late(self) -> None:
+        """Answer that its turn did not come. No folder of its own is to blame: none was looked at."""
+        message = f"The service did not get to submitting {self.asked.workspace} in time; try again later."
+        self.hear(AutoscorerError("STORE_UNAVAILABLE", message, stage="api"))
+
     def refuse(self) -> None:
         """Answer that the folder does not, so that the caller may come again."""
         message = f"The folder of {self.asked.workspace} does not answer; try again later."
         self.hear(AutoscorerError("RESOURCE_UNAVAILABLE", message, cause="workspace", stage="api"))
+
+
+def top_folder(name: str, *, roots: Sequence[PurePosixPath]) -> tuple[str, ...]:
+    """The folder at the top of an organisation's home that a workspace's ``name`` leads to.
+
+    By the words alone: the file system that is asked might be the one that hangs.
+    """
+    path = PurePosixPath(name)
+    root = next((root for root in roots if path.is_relative_to(root)), None)
+    parts = (path.relative_to(root) if root else path).parts
+    return parts[: 3 if parts[:1] == (ORGANISATIONS,) else 1]
 
 
 class Round:

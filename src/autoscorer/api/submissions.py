@@ -8,10 +8,12 @@ disk; a folder whose file system does not answer holds up its own requests alone
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections import deque
 from contextlib import suppress
+from pathlib import PurePosixPath
 from weakref import WeakKeyDictionary
 
 from starlette.concurrency import run_in_threadpool
@@ -35,10 +37,13 @@ class Submissions:
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
+        root = intake.settings.workspace_root
+        self._roots = [PurePosixPath(root), PurePosixPath(os.path.realpath(root))] if root else []
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = WeakKeyDictionary()
 
     async def submit(self, asked: JobRequest, principal: Principal, *, key: str | None) -> Submission:
-        """As `Intake.submit`; RESOURCE_UNAVAILABLE (workspace) when the folder does not answer.
+        """As `Intake.submit`; RESOURCE_UNAVAILABLE (workspace) when the folder does not answer, and
+        STORE_UNAVAILABLE when its turn does not come: the rounds are at a store that takes long.
 
         One that copies a workspace may take long, so it has a thread elsewhere and holds up nobody.
         """
@@ -48,7 +53,7 @@ class Submissions:
         line = self._lines.get(loop)
         if line is None:
             line = self._lines[loop] = _Line(self._intake, loop)
-        wish = Wish(asked, principal, key, loop.create_future())
+        wish = Wish(asked, principal, key, loop.create_future(), self._roots)
         line.add(wish)
         return await wish.answer
 
@@ -135,8 +140,10 @@ class _Line:
         with suppress(IndexError):  # rounds take from it meanwhile
             while True:
                 wish = self._waiting.popleft()
-                if wish.since_s < oldest_s or self._is_barred(wish):
+                if self._is_barred(wish):
                     wish.refuse()
+                elif wish.since_s < oldest_s:
+                    wish.refuse_late()
                 else:
                     kept.append(wish)
         self._waiting.extendleft(reversed(kept))

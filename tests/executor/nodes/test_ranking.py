@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -78,9 +80,32 @@ def test_the_service_tries_a_job_again_that_no_node_could_take() -> None:
     assert goes_again(nothing_fits([Refusal(node="a", why="silent")], gpus=0), is_stopping=False)
 
 
+def container(of: str, **labels: str) -> dict[str, Any]:
+    """What an engine tells of a container of the attempt ``of``."""
+    name = f"autoscorer-{hashlib.sha256(of.encode()).hexdigest()[:32]}"
+    return {"Names": [f"/{name}"], "Labels": {"autoscorer.name": name} | labels}
+
+
+def test_an_image_that_carries_our_labels_misleads_nobody_about_gpus() -> None:
+    spoof = {"autoscorer.owner": "-", "autoscorer.gpus": "64", "autoscorer.gpu-ids": "0,0,0"}
+    named = {**container("x", **spoof), "Names": ["/somebodys"]}
+    rows = [{"Names": ["/bold_wing"], "Labels": spoof}, named]
+    assert running_of(rows) == Running()
+    assert least_used(rows, asked=1, present=2) == ("0",)
+    honest = [container("x", **{"autoscorer.gpus": "1", "autoscorer.gpu-ids": "0,0"})]  # the control
+    assert running_of(honest) == Running(jobs=1, gpus=1)
+    assert least_used(honest, asked=1, present=2) == ("1",)
+    twice = [
+        *honest,
+        container("y", **{"autoscorer.gpu-ids": "1"}),
+        container("z", **{"autoscorer.gpu-ids": "1"}),
+    ]
+    assert least_used(twice, asked=1, present=2) == ("0",)
+
+
 def test_an_attempt_counts_once_however_many_containers_it_has() -> None:
-    def row(name: str, gpus: str) -> dict[str, object]:
-        return {"Labels": {"autoscorer.name": name, "autoscorer.gpus": gpus}}
+    def row(name: str, gpus: str) -> dict[str, Any]:
+        return container(name, **{"autoscorer.gpus": gpus})
 
     rows = [row("one", "2"), row("one", "2"), row("two", "1"), row("odd", "many")]
     assert running_of(rows) == Running(jobs=3, gpus=3)
@@ -101,14 +126,16 @@ def test_an_attempt_counts_once_however_many_containers_it_has() -> None:
 def test_a_job_gets_the_gpus_that_fewest_others_have(
     given: list[str], asked: int, present: int, ids: tuple[str, ...]
 ) -> None:
-    rows = [{"Labels": {"autoscorer.gpu-ids": numbers}} for numbers in given] + [{"Labels": None}]
+    rows = [container(str(at), **{"autoscorer.gpu-ids": numbers}) for at, numbers in enumerate(given)]
+    rows += [{"Labels": None}]
     assert least_used(rows, asked=asked, present=present) == ids
 
 
 def test_whoever_sees_another_container_with_its_gpus_gives_way() -> None:
-    def row(name: str, numbers: str) -> dict[str, object]:
-        return {"Labels": {"autoscorer.name": name, "autoscorer.gpu-ids": numbers}}
+    def row(name: str, numbers: str) -> dict[str, Any]:
+        return container(name, **{"autoscorer.gpu-ids": numbers})
 
-    assert shares_gpus([row("me", "0,1"), row("other", "1")], "me")
-    assert not shares_gpus([row("me", "0,1"), row("me", ""), row("other", "2"), {"Labels": None}], "me")
-    assert not shares_gpus([row("other", "0"), row("another", "0")], "me")
+    me = str(container("me")["Labels"]["autoscorer.name"])
+    assert shares_gpus([row("me", "0,1"), row("other", "1")], me)
+    assert not shares_gpus([row("me", "0,1"), row("me", ""), row("other", "2"), {"Labels": None}], me)
+    assert not shares_gpus([row("other", "0"), row("another", "0")], me)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ LABEL_JOB = "autoscorer.job"
 LABEL_FOLDER = "autoscorer.folder"
 LABEL_GPUS = "autoscorer.gpus"
 LABEL_GPU_IDS = "autoscorer.gpu-ids"
+ATTEMPT_NAME = re.compile(r"autoscorer-[0-9a-f]{32}")
 HOSTS = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOSTNAME}\n"
 DEFAULT_ENV = {"HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - the container's
 # Where NVIDIA's is the engine's usual runtime, a mere variable of the image or the job gives all GPUs.
@@ -52,6 +54,7 @@ def owner_labels(plan: AttemptPlan, *, name: str, owner: str) -> dict[str, str]:
         LABEL_JOB: plan.job_id,
         LABEL_FOLDER: str(plan.attempt_dir),
         LABEL_GPUS: str(plan.limits.gpus),
+        LABEL_GPU_IDS: "",  # said always: what we leave out, an engine takes from the image
     }
 
 
@@ -69,8 +72,7 @@ def container_plan(
     limits = plan.limits
     return ContainerPlan(
         name=prepared.name,
-        labels=owner_labels(plan, name=prepared.name, owner=owner)
-        | ({LABEL_GPU_IDS: ",".join(gpu_ids)} if gpu_ids else {}),
+        labels=owner_labels(plan, name=prepared.name, owner=owner) | {LABEL_GPU_IDS: ",".join(gpu_ids)},
         image=image,
         command=plan.command,
         env=_env(plan.env, image.env, gpus=limits.gpus),

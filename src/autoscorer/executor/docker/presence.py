@@ -8,12 +8,19 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from autoscorer.executor.docker.client import Engine, answers, connect, engine_errors
 from autoscorer.executor.docker.containers import Container
-from autoscorer.executor.docker.planning import LABEL_GPU_IDS, LABEL_GPUS, LABEL_NAME, LABEL_OWNER
+from autoscorer.executor.docker.helper import helper_name
+from autoscorer.executor.docker.planning import (
+    ATTEMPT_NAME,
+    LABEL_GPU_IDS,
+    LABEL_GPUS,
+    LABEL_NAME,
+    LABEL_OWNER,
+)
 from autoscorer.executor.nodes.ranking import Health, Load, Running
 from autoscorer.utils.config import Node, Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -56,8 +63,7 @@ def free_gpus(engine: Engine, *, asked: int, present: int) -> tuple[str, ...]:
 
 def least_used(rows: Iterable[Mapping[str, Any]], *, asked: int, present: int) -> tuple[str, ...]:
     """The same from what the engine tells of its containers."""
-    given = [str((row.get("Labels") or {}).get(LABEL_GPU_IDS, "")).split(",") for row in rows]
-    uses = Counter(number for numbers in given for number in numbers)
+    uses = Counter(number for labels in _ours(rows) for number in _gpu_ids(labels))
     best = sorted(range(present), key=lambda number: (uses[str(number)], number))[:asked]
     return tuple(map(str, sorted(best)))
 
@@ -82,19 +88,30 @@ def with_gpus_alone(engine: Engine, name: str, create: Callable[[], Container]) 
 
 def shares_gpus(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
     """Whether another attempt's container has a GPU of the attempt ``name``."""
-    given = [(row.get("Labels") or {}) for row in rows]
     mine, others = set[str](), set[str]()
-    for labels in given:
-        numbers = filter(None, str(labels.get(LABEL_GPU_IDS, "")).split(","))
-        (mine if labels.get(LABEL_NAME) == name else others).update(numbers)
+    for labels in _ours(rows):
+        (mine if labels[LABEL_NAME] == name else others).update(_gpu_ids(labels))
     return bool(mine & others)
 
 
 def running_of(rows: Iterable[Mapping[str, Any]]) -> Running:
     """An attempt counts once, however many containers it has."""
     gpus = {}
+    for labels in _ours(rows):
+        given = str(labels.get(LABEL_GPUS, ""))
+        gpus[labels[LABEL_NAME]] = int(given) if given.isdecimal() else 0
+    return Running(jobs=len(gpus), gpus=sum(gpus.values()))
+
+
+def _ours(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The labels of our containers. An image may carry our labels too, but its container not our names."""
     for row in rows:
         labels = row.get("Labels") or {}
-        given = str(labels.get(LABEL_GPUS, ""))
-        gpus[labels.get(LABEL_NAME)] = int(given) if given.isdecimal() else 0
-    return Running(jobs=len(gpus), gpus=sum(gpus.values()))
+        name = str(labels.get(LABEL_NAME, ""))
+        names = {f"/{name}", f"/{helper_name(name)}"}
+        if ATTEMPT_NAME.fullmatch(name) and names & {*(row.get("Names") or ())}:
+            yield labels
+
+
+def _gpu_ids(labels: Mapping[str, Any]) -> set[str]:
+    return {*filter(None, str(labels.get(LABEL_GPU_IDS, "")).split(","))}

@@ -7,7 +7,6 @@ crossed out after the last is gone. Containers carry labels as well, for the cas
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,13 +19,12 @@ from autoscorer.executor.docker.client import Engine, engine_errors
 from autoscorer.executor.docker.containers import REMOVE_TRIES, remove_container
 from autoscorer.executor.docker.helper import helper_name, remove_helper, remove_volume, volume_name
 from autoscorer.executor.docker.output_cap import IMAGE_NAME, take_away
-from autoscorer.executor.docker.planning import LABEL_FOLDER, LABEL_NAME, LABEL_OWNER
+from autoscorer.executor.docker.planning import ATTEMPT_NAME, LABEL_FOLDER, LABEL_NAME, LABEL_OWNER
 from autoscorer.executor.ownership import Owner, is_of_this_machine
 from autoscorer.utils.artifacts import write_json
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Attempt, Workspace
 
-_NAME = re.compile(r"autoscorer-[0-9a-f]{32}")
 _ATTEMPTS = ".attempts"
 
 
@@ -129,7 +127,7 @@ def _labelled(engine: Engine, engine_host: str) -> Iterator[Trace]:
         name = str(labels.get(LABEL_NAME))
         owner = Owner.parse(str(labels.get(LABEL_OWNER)))
         ours = {f"/{name}", f"/{helper_name(name)}", volume_name(name)}
-        if owner and _NAME.fullmatch(name) and ours & {*(row.get("Names") or ()), row.get("Name")}:
+        if owner and ATTEMPT_NAME.fullmatch(name) and ours & {*(row.get("Names") or ()), row.get("Name")}:
             folder = Path(str(labels.get(LABEL_FOLDER)))
             yield Trace(name=name, owner=owner, folder=folder, engine=engine_host)
 
@@ -141,7 +139,7 @@ def _read_trace(path: Path) -> Trace | None:
         folder, engine, over = Path(record["folder"]), str(record["engine"]), bool(record["over"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if owner is None or not _NAME.fullmatch(path.stem):
+    if owner is None or not ATTEMPT_NAME.fullmatch(path.stem):
         return None
     return Trace(name=path.stem, owner=owner, folder=folder, engine=engine, over=over)
 

@@ -85,6 +85,7 @@ class _Attempt:
         self.stop = stop
         self.on_event = on_event
         self.is_gone = False
+        self.helper_image: RunnableImage | None = None
         self.room: Room | None = None
         self.container: Container
         self.log: ContainerLog | None = None
@@ -124,9 +125,10 @@ class DockerExecutor(Executor):
             workspace_dir = plan.spec_path.parent
             image = ensure_image(engine, plan, self._settings, workspace_dir, on_event, stop=stop)
             options = security_opts_for(self._settings.security_opts, engine.facts())
-            self._attempts[plan.attempt_dir] = _Attempt(
-                engine, image, trace, options, stop=stop, on_event=on_event
-            )
+            attempt = _Attempt(engine, image, trace, options, stop=stop, on_event=on_event)
+            if self._settings.docker_transport == "stream":  # now: a node without it is passed over
+                attempt.helper_image = ensure_helper_image(engine, self._settings, on_event, stop=stop)
+            self._attempts[plan.attempt_dir] = attempt
             undo.pop_all()
 
     def stage_in(self, plan: AttemptPlan) -> None:
@@ -142,7 +144,9 @@ class DockerExecutor(Executor):
 
     def _stream(self, plan: AttemptPlan, attempt: _Attempt) -> Room:
         """Bring the data onto a volume of the engine instead of any folder of ours."""
-        image = ensure_helper_image(attempt.engine, self._settings, attempt.on_event, stop=attempt.stop)
+        image = attempt.helper_image or ensure_helper_image(
+            attempt.engine, self._settings, attempt.on_event, stop=attempt.stop
+        )
         if attempt.room is not None:
             attempt.room.close()
         name = attempt.trace.name

@@ -17,6 +17,7 @@ from autoscorer.executor.base import AttemptPlan, RunOutcome, StopReason
 from autoscorer.executor.docker.helper import helper_body, helper_name, volume_name
 from autoscorer.executor.docker_executor import DockerExecutor
 from autoscorer.executor.failures import verdict
+from autoscorer.executor.nodes.pool import is_nodes_fault
 from autoscorer.harvest import HarvestPolicy
 from autoscorer.runtime import job_context
 from autoscorer.scorers.catalog import Catalog
@@ -247,3 +248,15 @@ def test_an_attack_on_output_disk_or_log_gets_its_code_and_does_no_harm(tmp_path
         assert not attack.harm(arena.seen(workspace, error))
     assert os.listdir(workspace / ".attempts") == []
     assert [*containers_of(workspace), *volumes_of(workspace)] == []
+
+
+def test_a_node_without_the_helpers_image_is_known_before_anything_of_the_job_goes_there(
+    tmp_path: Path,
+) -> None:
+    absent = {"docker_helper_image": "autoscorer-test/absent:1", "image_pull_policy": "never"}
+    plan = container_plan(tmp_path, "true")
+    executor = DockerExecutor(settings(tmp_path, docker_transport="stream", **absent))
+    with pytest.raises(AutoscorerError) as caught:
+        executor.prepare(plan, stop=lambda: None, on_event=lambda *_row: None)
+    assert is_nodes_fault(caught.value)
+    assert_nothing_left(tmp_path)

@@ -227,6 +227,8 @@ def test_a_fault_of_the_submission_is_not_tried_on_another_node(plan: AttemptPla
         (lost("EXEC_ERROR"), True),
         (AutoscorerError("EXEC_ERROR", "as told", {REFUSED_START: True}), False),
         (lost("CONTAINER_CREATE_FAILED"), True),
+        (AutoscorerError("RESOURCE_UNAVAILABLE", "as told", {"setting": "DOCKER_TRANSPORT"}), True),
+        (AutoscorerError("RESOURCE_UNAVAILABLE", "as told", {"setting": "ALLOWED_NETWORKS"}), False),
         (lost("CONTAINER_EXIT_NONZERO"), False),
         (lost("TIME_LIMIT"), False),
         (lost("MEMORY_LIMIT"), False),

@@ -11,6 +11,7 @@ from autoscorer.utils.config import Node
 from autoscorer.utils.errors import AutoscorerError
 
 _NODE_FAULTS = {"CONTAINER_CREATE_FAILED", "CONTAINER_WAIT_FAILED", "EXEC_ERROR"}
+_NODE_SETTINGS = {"DOCKER_TRANSPORT", "DOCKER_HELPER_IMAGE"}  # what is wrong with them is so at that node
 
 
 def is_nodes_fault(error: BaseException | None) -> bool:
@@ -20,8 +21,9 @@ def is_nodes_fault(error: BaseException | None) -> bool:
     """
     if not isinstance(error, AutoscorerError) or error.details.get("refused_start"):
         return False
-    gone = error.code == "RESOURCE_UNAVAILABLE" and error.cause == "engine"
-    return gone or error.code in _NODE_FAULTS
+    if error.code == "RESOURCE_UNAVAILABLE":
+        return error.cause == "engine" or error.details.get("setting") in _NODE_SETTINGS
+    return error.code in _NODE_FAULTS
 
 
 class Seat:

@@ -395,7 +395,11 @@ def test_a_fault_of_ours_leaves_nobody_waiting(
         submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]
         return await asyncio.wait_for(asyncio.gather(*map(submit, names), return_exceptions=True), 20)
 
-    assert [str(outcome) for outcome in asyncio.run(submit_all())] == ["a fault of ours"] * 3
+    outcomes = asyncio.run(submit_all())
+    told = [one.job.workspace if isinstance(one, Submission) else str(one) for one in outcomes]
+    # When a pin cannot be let go, the store has the jobs: they are told as they are, the fault is logged.
+    assert told == (["a fault of ours"] * 3 if in_ == "keeping" else names)
+    assert len(api.store.jobs.page(JobQuery()).jobs) == (0 if in_ == "keeping" else 3)
 
 
 @pytest.mark.parametrize(
@@ -488,3 +492,37 @@ def test_a_folder_that_hangs_bars_no_other_of_its_organisation(
     code, kept = asyncio.run(submit_all())
     assert code == "RESOURCE_UNAVAILABLE"
     assert quick.endswith(kept.job.workspace)
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["all kept", "none kept"])
+def test_a_fault_of_ours_at_a_rounds_end_leaves_nobody_waiting_and_stops_nothing(
+    api: ApiSite, intake: SlowIntake, ada: Principal, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    monkeypatch.setattr(submissions, "ROUNDS", 1)
+    check, names = intake.check, [folder(api, "quick") for _ in range(4)]
+    faults = ["in letting go"]
+
+    def let_go() -> None:
+        if faults:
+            raise OSError(faults.pop())
+
+    def held_by_what_breaks(asked: JobRequest, *given: Any, held: ExitStack, **more: Any) -> Any:
+        held.callback(let_go)
+        if not is_kept and faults:
+            raise AutoscorerError("BAD_REQUEST", "no")
+        return check(asked, *given, held=held, **more)
+
+    monkeypatch.setattr(intake, "check", held_by_what_breaks)
+
+    async def submit_all() -> list[Submission | BaseException]:
+        submit = asked_of(Submissions(intake), ada)  # type: ignore[arg-type]
+        first = asyncio.gather(*map(submit, names[:3]), return_exceptions=True)
+        return [*await asyncio.wait_for(first, 10), await asyncio.wait_for(submit(names[3]), 10)]
+
+    outcomes = asyncio.run(submit_all())
+    # What the store has is told as it is: nobody submits it twice.
+    told = [one.job.workspace if isinstance(one, Submission) else str(one) for one in outcomes]
+    assert told == (names if is_kept else [*["BAD_REQUEST: no"] * 3, names[3]])
+    assert sorted(job.workspace for job in api.store.jobs.page(JobQuery()).jobs) == sorted(
+        names if is_kept else names[3:]
+    )

@@ -85,6 +85,7 @@ class Round:
         self._checking: Wish | None = None
         self._began_s = self._since_s = time.monotonic()
         self._is_given_up = False
+        self._answers: Answers = []
         self.is_alone = False
 
     def run(self) -> Answers:
@@ -92,12 +93,14 @@ class Round:
         with ExitStack() as held:
             while (wish := self._next()) is not None:
                 self._note(wish, wish.context.run(self._check, wish, held))
-            return self._kept()
+            self._answers = self._kept()
+        return self._answers
 
     def failed(self, exc: BaseException) -> Answers:
-        """The answers to give when `run` has raised."""
+        """The answers to give when `run` has raised: what was kept stands, and a refusal is as good."""
         with self._lock:
-            return [(wish, exc) for wish, _ in self._found]
+            found = [(wish, exc if isinstance(one, Checked) else one) for wish, one in self._found]
+            return self._answers or found
 
     def leave_alone(self, *, after_s: float) -> tuple[Wish | None, list[Wish]]:
         """Have it take no more, and give back what it had checked before, once a check takes so long.

@@ -23,6 +23,7 @@ from autoscorer.api.rounds import Answers, Round, Wish
 from autoscorer.intake.submitting import Intake
 from autoscorer.schemas.service import JobRequest
 from autoscorer.store.records import Submission
+from autoscorer.utils.logger import log_event
 
 ROUNDS = 8  # at once, beside those that are stuck
 WATCH_S, LATE_S = 0.05, 1.0
@@ -104,6 +105,7 @@ class _Line:
         try:
             answers = one.run()
         except BaseException as exc:  # boundary of a task: nobody is left waiting
+            log_event("ERROR", "submissions_internal_error", error=exc)
             answers = one.failed(exc)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._finish, one, answers)

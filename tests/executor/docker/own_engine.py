@@ -113,6 +113,7 @@ class OwnEngine:
                 self.docker("rm", "-f", name, check=False)
             self._process.terminate()
             self._process.wait(90)
+            self._end_empty_shims()
         else:  # nobody is there who would end its containers
             for pid in self.leftovers():
                 with suppress(psutil.NoSuchProcess):
@@ -123,6 +124,14 @@ class OwnEngine:
         assert eventually(lambda: not self.leftovers(), within_s=60), self.leftovers()
         for path in reversed(mounts_below(self._folder)):  # a dockerd that was killed leaves its data's
             subprocess.run(["umount", "-l", path], check=False)
+
+    def _end_empty_shims(self) -> None:
+        """A dockerd that was killed while a container began forgets its shim, which has no process then."""
+        for pid in self.leftovers():
+            with suppress(psutil.NoSuchProcess):
+                shim = psutil.Process(pid)
+                if "shim" in shim.name() and not shim.children():
+                    shim.kill()
 
     def leftovers(self) -> list[int]:
         """Processes that name this engine's folder: its containerd and its containers' shims."""

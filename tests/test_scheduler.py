@@ -15,6 +15,7 @@ from autoscorer.schemas.job import JobSpec
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.utils.config import Config, Node
 from autoscorer.utils.errors import AutoscorerError
+from tests.executor.outcomes import ended_well
 from tests.workspaces import MakeWorkspace
 
 SETTINGS = Config(environ={}).settings
@@ -103,19 +104,7 @@ class FailingExecutor(Executor):
         (plan.out_dir / "pred.csv").write_text("id,label\n1,cat\n2,cat\n")
 
     def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
-        from autoscorer.executor.base import Isolation
-
-        return RunOutcome(
-            exit_code=0,
-            signal=None,
-            stopped=None,
-            duration_s=0.1,
-            peak_memory_bytes=None,
-            cpu_seconds=None,
-            stderr_tail="",
-            log_bytes_dropped=0,
-            isolation=Isolation(backend="failing", mode="none"),
-        )
+        return ended_well(backend="failing", mode="none")
 
     def clean_up(self, plan: AttemptPlan) -> None:
         return None

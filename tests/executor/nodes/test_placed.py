@@ -16,7 +16,6 @@ from autoscorer.executor.base import (
     AttemptPlan,
     Executor,
     IsAlive,
-    Isolation,
     OnEvent,
     Reaped,
     RunOutcome,
@@ -34,6 +33,7 @@ from autoscorer.scorers.catalog import Catalog
 from autoscorer.utils.config import Config, Node
 from autoscorer.utils.errors import AutoscorerError
 from tests.executor.attempts import make_plan
+from tests.executor.outcomes import ended_well
 from tests.workspaces import MakeWorkspace
 
 SETTINGS = Config("/nonexistent.yaml", environ={}).settings
@@ -92,17 +92,7 @@ class StubOnNode(Executor):
     def wait(self, plan: AttemptPlan, *, stop: StopSignal) -> RunOutcome:
         if self.node in self.site.faults:
             raise self.site.faults[self.node]
-        return RunOutcome(
-            exit_code=0,
-            signal=None,
-            stopped=None,
-            duration_s=0.1,
-            peak_memory_bytes=None,
-            cpu_seconds=None,
-            stderr_tail="",
-            log_bytes_dropped=0,
-            isolation=Isolation(backend="docker", mode="container"),
-        )
+        return ended_well(backend="docker", mode="container")
 
     def clean_up(self, plan: AttemptPlan) -> None:
         return None

@@ -36,6 +36,7 @@ from autoscorer.executor.docker.image_files import check_image_files
 from autoscorer.executor.docker.images import ensure_image
 from autoscorer.executor.docker.isolation import isolation_report
 from autoscorer.executor.docker.logs import AttachedStream, ContainerLog
+from autoscorer.executor.docker.mounting import not_shared, sees_files
 from autoscorer.executor.docker.offers import check_gpus, check_network, security_opts_for
 from autoscorer.executor.docker.outcomes import Measured, ended_outcome, inspected, refused_outcome, run_facts
 from autoscorer.executor.docker.planning import (
@@ -75,7 +76,6 @@ class _Attempt:
         security_opts: tuple[str, ...],
         *,
         stop: StopSignal,
-        on_event: OnEvent,
     ) -> None:
         self.engine = engine
         self.image = image
@@ -83,9 +83,8 @@ class _Attempt:
         self.user = container_user()
         self.security_opts = security_opts
         self.stop = stop
-        self.on_event = on_event
         self.is_gone = False
-        self.helper_image: RunnableImage | None = None
+        self.helper_image: RunnableImage | None = None  # where the data are streamed
         self.room: Room | None = None
         self.container: Container
         self.log: ContainerLog | None = None
@@ -125,8 +124,8 @@ class DockerExecutor(Executor):
             workspace_dir = plan.spec_path.parent
             image = ensure_image(engine, plan, self._settings, workspace_dir, on_event, stop=stop)
             options = security_opts_for(self._settings.security_opts, engine.facts())
-            attempt = _Attempt(engine, image, trace, options, stop=stop, on_event=on_event)
-            if self._settings.docker_transport == "stream":  # now: a node without it is passed over
+            attempt = _Attempt(engine, image, trace, options, stop=stop)
+            if self._is_far(engine, plan):  # now: an engine where the data cannot come is passed over
                 attempt.helper_image = ensure_helper_image(engine, self._settings, on_event, stop=stop)
             self._attempts[plan.attempt_dir] = attempt
             undo.pop_all()
@@ -136,21 +135,25 @@ class DockerExecutor(Executor):
         plan.attempt_dir.mkdir(parents=True, exist_ok=True)
         plan.attempt_dir.chmod(0o700)
         plan.logs_dir.mkdir(parents=True, exist_ok=True)
-        if self._settings.docker_transport == "stream":
-            self._stream(plan, attempt)
+        if attempt.helper_image is not None:
+            self._stream(plan, attempt, attempt.helper_image)
         else:
             may_mount = os.geteuid() == 0 and attempt.engine.facts().local
             attempt.room = SharedRoom(plan, attempt.trace.name, capped=may_mount)
 
-    def _stream(self, plan: AttemptPlan, attempt: _Attempt) -> Room:
+    def _is_far(self, engine: Engine, plan: AttemptPlan) -> bool:
+        """Whether the data are streamed. Raises RESOURCE_UNAVAILABLE when they must be mounted and cannot."""
+        wanted = self._settings.docker_transport
+        if wanted == "stream" or sees_files(engine, plan.attempt_dir):
+            return wanted == "stream"
+        if wanted == "bind":
+            raise not_shared()
+        return True
+
+    def _stream(self, plan: AttemptPlan, attempt: _Attempt, image: RunnableImage) -> None:
         """Bring the data onto a volume of the engine instead of any folder of ours."""
-        image = attempt.helper_image or ensure_helper_image(
-            attempt.engine, self._settings, attempt.on_event, stop=attempt.stop
-        )
-        if attempt.room is not None:
-            attempt.room.close()
         name = attempt.trace.name
-        room = StreamedRoom(
+        attempt.room = room = StreamedRoom(
             attempt.engine,
             plan,
             image,
@@ -159,9 +162,7 @@ class DockerExecutor(Executor):
             user=attempt.user,
             security_opts=attempt.security_opts,
         )
-        attempt.room = room
         room.fill(stop=attempt.stop)
-        return room
 
     def launch(self, plan: AttemptPlan, *, on_event: OnEvent) -> None:
         attempt = self._attempts[plan.attempt_dir]
@@ -270,11 +271,18 @@ class DockerExecutor(Executor):
             try:
                 return self._create(plan, attempt, init=init)
             except BindSourceMissingError:
-                return self._create_elsewhere(plan, attempt, init=init)
+                return self._create_uncapped(plan, attempt, init=init)
 
-        has_own = plan.limits.gpus and self._declared_gpus
         attempt.container = (
-            with_gpus_alone(attempt.engine, attempt.trace.name, create) if has_own else create()
+            with_gpus_alone(
+                attempt.engine,
+                attempt.trace.name,
+                create,
+                present=self._present_gpus(attempt.engine),
+                may_share=not self._declared_gpus,  # nobody has waited for an engine that is no node
+            )
+            if plan.limits.gpus
+            else create()
         )
         if attempt.stream is not None:
             attempt.stream.close()
@@ -282,20 +290,14 @@ class DockerExecutor(Executor):
         attempt.refused = _begin(attempt.container)
         attempt.started_at = time.monotonic()
 
-    def _create_elsewhere(self, plan: AttemptPlan, attempt: _Attempt, *, init: bool) -> Container:
+    def _create_uncapped(self, plan: AttemptPlan, attempt: _Attempt, *, init: bool) -> Container:
         """The engine does not see what it should mount: perhaps only our mounts, else none of our files."""
         room = _room(attempt)
         if isinstance(room, SharedRoom) and room.prepared.output_is_capped:
             room.uncap()
             with suppress(BindSourceMissingError):
                 return self._create(plan, attempt, init=init)
-        if self._settings.docker_transport != "auto" or not isinstance(room, SharedRoom):
-            raise _not_shared()
-        self._stream(plan, attempt)
-        try:
-            return self._create(plan, attempt, init=init)
-        except BindSourceMissingError as exc:
-            raise _not_shared() from exc
+        raise not_shared()
 
     def _create(self, plan: AttemptPlan, attempt: _Attempt, *, init: bool) -> Container:
         body = container_plan(
@@ -306,13 +308,14 @@ class DockerExecutor(Executor):
             user=attempt.user,
             security_opts=attempt.security_opts,
             gpu_ids=free_gpus(
-                attempt.engine,
-                asked=plan.limits.gpus,
-                present=max(self._declared_gpus, attempt.engine.facts().gpus),
+                attempt.engine, asked=plan.limits.gpus, present=self._present_gpus(attempt.engine)
             ),
         )
         body = replace(body, bindings=(*body.bindings, *self._also_shown))
         return Container.create(attempt.engine, body, init=init)
+
+    def _present_gpus(self, engine: Engine) -> int:
+        return max(self._declared_gpus, engine.facts().gpus)
 
     def _report(self, plan: AttemptPlan, attempt: _Attempt) -> Isolation:
         return isolation_report(
@@ -360,18 +363,6 @@ def _meter(attempt: _Attempt) -> UsageMeter | None:
         meter.sample()
         return meter
     return None
-
-
-def _not_shared() -> AutoscorerError:
-    return AutoscorerError(
-        "RESOURCE_UNAVAILABLE",
-        "The Docker engine does not see the workspace's folder: it runs on another machine or in a "
-        "container without it.",
-        {
-            "setting": "DOCKER_TRANSPORT",
-            "expected": "auto or stream, or the workspace at the same path where the engine runs",
-        },
-    )
 
 
 def make_executor(settings: Settings, isolation: str, *, declared_gpus: int = 0) -> Executor:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from autoscorer.executor import docker_executor
 from autoscorer.executor.base import RunOutcome, StopReason
-from autoscorer.executor.docker import options, output_cap
-from autoscorer.executor.docker.client import connect
+from autoscorer.executor.docker import client, options, output_cap
+from autoscorer.executor.docker.client import Engine, connect
 from autoscorer.executor.docker.containers import Container, StartRefused
 from autoscorer.executor.docker.presence import free_gpus, with_gpus_alone
 from autoscorer.executor.docker_executor import DockerExecutor
@@ -264,7 +265,27 @@ def test_a_job_on_a_node_never_starts_with_a_gpu_that_another_has(
     assert_nothing_left(tmp_path)
 
 
-def chosen_at_once(root: Path, *, guarded: bool) -> list[str]:
+@pytest.mark.usefixtures("rival")
+@pytest.mark.parametrize(("present", "choices"), [(2, ["0", "1"]), (1, ["0"])])
+def test_two_jobs_on_one_engine_get_the_same_gpu_only_when_there_are_too_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: int, choices: list[str]
+) -> None:
+    """The job has looked before its rival was made, and so has chosen the same."""
+    chosen: list[str] = []
+
+    def choose(engine: Engine, *, asked: int, present: int) -> tuple[str, ...]:
+        chosen.extend(free_gpus(engine, asked=asked, present=present) if chosen else ("0",))
+        return (chosen[-1],)
+
+    monkeypatch.setattr(docker_executor, "free_gpus", choose)
+    monkeypatch.setattr(client, "_count_gpus", lambda _info, *, local: present)
+    with pytest.raises(AutoscorerError) as caught:  # it has no GPU in truth, so the start is refused
+        run_container(container_plan(tmp_path, "true", gpus=1))
+    assert caught.value.code == "EXEC_ERROR"
+    assert chosen == choices
+
+
+def chosen_at_once(root: Path, *, guarded: bool, may_share: bool = False) -> list[str]:
     """The GPUs of four containers whose workers all looked before any of them was made."""
     names = [f"autoscorer-{secrets.token_hex(16)}" for _ in range(4)]
     meet = threading.Barrier(len(names))
@@ -288,7 +309,10 @@ def chosen_at_once(root: Path, *, guarded: bool) -> list[str]:
             return Container(engine, created["Id"], (), init=False)
 
         with connect(settings(root)) as engine:
-            with_gpus_alone(engine, name, create) if guarded else create()
+            if guarded:
+                with_gpus_alone(engine, name, create, present=64, may_share=may_share)
+            else:
+                create()
             return made[-1]
 
     try:
@@ -298,8 +322,9 @@ def chosen_at_once(root: Path, *, guarded: bool) -> list[str]:
         docker("rm", "-f", *names, check=False)
 
 
-def test_of_jobs_that_choose_at_once_no_two_get_one_gpu(tmp_path: Path) -> None:
-    assert len(set(chosen_at_once(tmp_path, guarded=True))) == 4
+@pytest.mark.parametrize("may_share", [False, True], ids=["node", "engine"])
+def test_of_jobs_that_choose_at_once_no_two_get_one_gpu(tmp_path: Path, *, may_share: bool) -> None:
+    assert len(set(chosen_at_once(tmp_path, guarded=True, may_share=may_share))) == 4
 
 
 def test_control_without_giving_way_some_get_the_same(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 from autoscorer import pipeline
 from autoscorer.confine import properties
 from autoscorer.executor.base import AttemptPlan, RunOutcome, StopReason
+from autoscorer.executor.docker.client import connect
 from autoscorer.executor.docker.helper import helper_body, helper_name, volume_name
+from autoscorer.executor.docker.mounting import sees_files
 from autoscorer.executor.docker_executor import DockerExecutor
 from autoscorer.executor.failures import verdict
 from autoscorer.executor.nodes.pool import is_nodes_fault
@@ -174,6 +177,36 @@ def test_control_there_a_mount_cannot_work_and_near_by_auto_mounts(far: OwnEngin
     assert caught.value.details["setting"] == "DOCKER_TRANSPORT"
     assert left_on(far) == []
     assert run(plan, settings(tmp_path, **HELPER)).events["execution_started"]["transport"] == "bind"
+
+
+@ROOTLESS
+def test_an_engine_is_asked_for_our_files_without_making_anything_there(
+    far: OwnEngine, tmp_path: Path
+) -> None:
+    near, there = settings(tmp_path), settings(tmp_path, docker_host=far.address)
+    before, below = docker("ps", "-aq"), tmp_path / "attempt"
+    with connect(near) as engine:
+        assert sees_files(engine, below)
+    with connect(there) as engine:
+        assert not sees_files(engine, below)
+        far.stop(signal.SIGKILL)
+        with pytest.raises(AutoscorerError):
+            sees_files(engine, below)
+    assert docker("ps", "-aq") == before
+    assert list(below.iterdir()) == []
+
+
+@ROOTLESS
+def test_an_engine_that_must_mount_and_cannot_is_known_before_anything_is_made(
+    far: OwnEngine, tmp_path: Path
+) -> None:
+    plan = container_plan(tmp_path, "true")
+    executor = DockerExecutor(settings(tmp_path, docker_host=far.address, docker_transport="bind"))
+    with pytest.raises(AutoscorerError, match="Share the folder there at the same path") as caught:
+        executor.prepare(plan, stop=lambda: None, on_event=lambda *_row: None)
+    assert is_nodes_fault(caught.value)
+    assert left_on(far) == []
+    assert_nothing_left(tmp_path)
 
 
 def test_without_the_helpers_image_the_operator_is_told(tmp_path: Path) -> None:

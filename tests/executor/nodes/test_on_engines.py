@@ -202,6 +202,21 @@ def test_what_a_killed_worker_left_is_removed_on_every_node_that_answers(
     assert eventually(lambda: left_on(down) == [])
 
 
+def test_a_node_that_must_mount_and_sees_nothing_costs_a_job_no_try(
+    two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    one, other = nodes_at(two, 1, 0)
+    used = settings(tmp_path, **HELPER)
+    executor = placed(used, pool_of(used, (replace(one, transport="bind"), other)))
+    workspace = job(make_workspace, PREDICT)
+    context = JobContext(settings=used, choose=lambda: executor, catalog=Catalog())
+    assert pipeline.run_then_score(context, workspace).result.versioning["node"] == "b"
+    lines = (workspace / "logs" / "job.jsonl").read_text().splitlines()
+    events = [json.loads(line)["event"] for line in lines]
+    assert "node_failed" in events
+    assert "job_retried" not in events
+
+
 def test_with_nodes_in_the_configuration_the_composition_root_places_jobs(
     two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ from autoscorer.executor.docker.containers import REFUSED_START
 from autoscorer.executor.nodes.breaker import FAILURES, Breaker
 from autoscorer.executor.nodes.placed import PlacedExecutor
 from autoscorer.executor.nodes.pool import NodePool, Seat
-from autoscorer.executor.nodes.ranking import Running
+from autoscorer.executor.nodes.ranking import Refusal, Running
 from autoscorer.job import JobContext
 from autoscorer.scheduler import MAX_ATTEMPTS
 from autoscorer.scorers.catalog import Catalog
@@ -107,6 +107,12 @@ def lost(code: str = "CONTAINER_WAIT_FAILED", cause: str = "") -> AutoscorerErro
     return AutoscorerError(code, "as told", cause=cause)
 
 
+def place(pool: NodePool, *, gpus: int = 0) -> Seat | list[Refusal]:
+    """As a job that does not wait."""
+    with pool.request(gpus=gpus, attempt="") as request:
+        return pool.place(request)
+
+
 @pytest.fixture
 def plan(tmp_path: Path) -> AttemptPlan:
     return make_plan(tmp_path, ("true",))
@@ -128,17 +134,92 @@ def test_a_job_goes_to_the_node_with_most_gpus_free_and_its_outcome_says_which(p
 def test_jobs_placed_and_not_yet_seen_by_the_engine_count(plan: AttemptPlan) -> None:
     site = Site(gpus={"a": 1, "b": 1})
     pool = site.pool()
-    names = [seat.node.name for seat in (pool.place(gpus=1), pool.place(gpus=1)) if isinstance(seat, Seat)]
+    names = [seat.node.name for seat in (place(pool, gpus=1), place(pool, gpus=1)) if isinstance(seat, Seat)]
     assert sorted(names) == ["a", "b"]
-    refused = pool.place(gpus=1)
+    refused = place(pool, gpus=1)
     assert isinstance(refused, list)
     assert all(row.passes for row in refused)
+
+
+def test_a_job_whose_data_are_brought_in_counts_once(plan: AttemptPlan) -> None:
+    """Its container of ours is seen by the engine long before its program begins."""
+    site = Site(gpus={"a": 2})
+    pool = site.pool()
+    with pool.request(gpus=1, attempt="/ws/.attempts/1") as request:
+        assert isinstance(pool.place(request), Seat)
+    site.running["a"] = Running(jobs=1, gpus=1, attempts=frozenset({"/ws/.attempts/1"}))
+    seat = place(pool, gpus=1)
+    assert isinstance(seat, Seat)
+    seat.leave(None)
+    site.running["a"] = Running(jobs=1, gpus=1)  # the control: of an attempt that nobody names it is another
+    assert isinstance(place(pool, gpus=1), list)
+
+
+def test_gpus_that_get_free_go_to_the_job_that_has_waited_longest(plan: AttemptPlan) -> None:
+    site = Site(gpus={"a": 2}, running={"a": Running(jobs=1, gpus=2)})
+    pool = site.pool()
+    with pool.request(gpus=2, attempt="large") as large, pool.request(gpus=1, attempt="small") as small:
+        assert isinstance(pool.place(large), list)
+        site.running["a"] = Running(jobs=1, gpus=1)
+        assert pool.place(small) == [
+            Refusal(
+                node="a",
+                why="0 of its 2 GPUs are free, the others taken or kept for jobs that came earlier",
+                passes=True,
+            )
+        ]
+        assert isinstance(pool.place(large), list)
+        site.running.clear()
+        assert isinstance(pool.place(small), list)
+        seat = pool.place(large)
+        assert isinstance(seat, Seat)
+        seat.leave(None)
+        assert isinstance(pool.place(small), Seat)
+
+
+def test_a_job_that_waits_no_more_keeps_no_gpus(plan: AttemptPlan) -> None:
+    site = Site(gpus={"a": 2}, running={"a": Running(jobs=1, gpus=1)})
+    pool = site.pool()
+    with pool.request(gpus=2, attempt="large") as large:
+        assert isinstance(pool.place(large), list)
+        assert isinstance(place(pool, gpus=1), list)  # the control: while it waits it does
+        assert isinstance(place(pool, gpus=0), Seat)
+    assert isinstance(place(pool, gpus=1), Seat)
+
+
+def test_many_small_jobs_do_not_keep_a_large_one_waiting(tmp_path: Path) -> None:
+    site, started = Site(gpus={"a": 2}), threading.Event()
+    executor, order = site.executor(wait_s=60), list[str]()
+    site.running["a"] = Running(jobs=2, gpus=2)
+
+    def work(name: str, gpus: int) -> None:
+        def hear(event: str, _facts: Mapping[str, Any]) -> None:
+            if event == "node_awaited" and name == "large":
+                started.set()
+            elif event == "node_chosen":
+                order.append(name)
+
+        (folder := tmp_path / name).mkdir()
+        site.run(with_gpus(make_plan(folder, ("true",)), gpus), executor, on_event=hear)
+
+    names = ["large", *(f"small{number}" for number in range(6))]
+    threads = [threading.Thread(target=work, args=(name, 2 if name == "large" else 1)) for name in names]
+    threads[0].start()
+    assert started.wait(30)
+    site.running["a"] = Running(jobs=1, gpus=1)
+    for thread in threads[1:]:
+        thread.start()
+    site.running.clear()
+    for thread in threads:
+        thread.join()
+    assert order[0] == "large"
+    assert sorted(order) == sorted(names)
 
 
 def test_many_jobs_at_once_never_get_more_gpus_than_there_are() -> None:
     site = Site(gpus={"a": 3, "b": 2})
     pool, found = site.pool(), []
-    threads = [threading.Thread(target=lambda: found.append(pool.place(gpus=1))) for _ in range(12)]
+    threads = [threading.Thread(target=lambda: found.append(place(pool, gpus=1))) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -195,6 +276,21 @@ def test_a_node_that_does_not_answer_is_passed_over_and_left_alone_when_it_goes_
     assert site.ran == ["b", "b", "b"]
 
 
+def test_a_job_waits_for_a_node_that_is_silent_and_says_which_and_why(plan: AttemptPlan) -> None:
+    site = Site(gpus={"a": 0}, sick={"a": "no engine answers there"})
+    with pytest.raises(AutoscorerError, match="a: no engine answers there") as caught:
+        site.run(plan, site.executor(wait_s=0))  # the control: a job that may not wait
+    assert caught.value.retryable
+
+    def hear(name: str, facts: Mapping[str, Any]) -> None:
+        site.events.append((name, facts))
+        site.sick.clear()
+
+    site.run(plan, site.executor(wait_s=60), on_event=hear)
+    assert site.events[0] == ("node_awaited", {"gpus": 0, "nodes": {"a": "no engine answers there"}})
+    assert site.ran == ["a"]
+
+
 def test_a_node_that_fails_before_the_program_runs_costs_the_job_nothing(plan: AttemptPlan) -> None:
     site = Site(faults_at_start={"a": lost("RESOURCE_UNAVAILABLE", "engine")})
     site.run(plan, site.executor())
@@ -203,11 +299,69 @@ def test_a_node_that_fails_before_the_program_runs_costs_the_job_nothing(plan: A
 
 
 def test_a_fault_of_the_submission_is_not_tried_on_another_node(plan: AttemptPlan) -> None:
-    site = Site(faults_at_start={"a": lost("IMAGE_NOT_PRESENT")})
+    site = Site(faults_at_start={"a": lost("IMAGE_INVALID")})
     with pytest.raises(AutoscorerError) as caught:
         site.run(plan, site.executor())
-    assert caught.value.code == "IMAGE_NOT_PRESENT"
+    assert caught.value.code == "IMAGE_INVALID"
     assert site.ran == []
+
+
+NO_IMAGE, DENIED = lost("IMAGE_NOT_PRESENT"), lost("IMAGE_PULL_FAILED", "denied")
+NO_REGISTRY, FULL = lost("IMAGE_PULL_FAILED", "network"), lost("RESOURCE_UNAVAILABLE", "disk")
+
+
+@pytest.mark.parametrize("fault", [NO_IMAGE, DENIED, NO_REGISTRY, FULL], ids=str)
+def test_a_job_whose_image_one_node_cannot_have_runs_on_another(
+    plan: AttemptPlan, fault: AutoscorerError
+) -> None:
+    site = Site(faults_at_start={"a": fault})
+    pool = site.pool()
+    for _ in range(2):
+        site.run(plan, site.executor(pool))
+    assert site.ran == ["b", "b"]
+    site.faults_at_start.clear()  # none of it is a fault of the node's: nothing has opened its breaker
+    site.run(plan, site.executor(pool))
+    assert site.ran[-1] == "a"
+
+
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [
+        ({"a": NO_IMAGE, "b": NO_IMAGE}, NO_IMAGE),
+        ({"a": NO_REGISTRY, "b": NO_REGISTRY}, NO_REGISTRY),
+        ({"a": NO_REGISTRY, "b": DENIED}, DENIED),
+        ({"a": DENIED, "b": NO_REGISTRY}, DENIED),
+    ],
+)
+def test_an_image_that_no_node_can_have_is_told_as_that(
+    plan: AttemptPlan, faults: dict[str, AutoscorerError], expected: AutoscorerError
+) -> None:
+    site = Site(faults_at_start=faults)
+    with pytest.raises(AutoscorerError) as caught:
+        site.run(plan, site.executor(wait_s=60))
+    assert caught.value is expected
+
+
+def test_whoever_fails_on_nodes_of_several_faults_is_told_each(plan: AttemptPlan) -> None:
+    site = Site(faults_at_start={"a": NO_IMAGE, "b": lost("RESOURCE_UNAVAILABLE", "engine")})
+    with pytest.raises(AutoscorerError) as caught:
+        site.run(plan, site.executor(wait_s=60))
+    assert (caught.value.code, caught.value.cause) == ("RESOURCE_UNAVAILABLE", "nodes")
+    assert caught.value.details["nodes"] == {
+        "a": "it could not take this job: IMAGE_NOT_PRESENT, as told",
+        "b": "it could not take this job: RESOURCE_UNAVAILABLE, as told",
+    }
+
+
+def test_a_job_waits_for_the_busy_node_that_may_have_its_image(plan: AttemptPlan) -> None:
+    site = Site(running={"b": Running(jobs=1, gpus=1)}, faults_at_start={"a": NO_IMAGE})
+
+    def hear(name: str, _facts: Mapping[str, Any]) -> None:
+        if name == "node_awaited":
+            site.running.clear()
+
+    site.run(with_gpus(plan, 1), site.executor(wait_s=60), on_event=hear)
+    assert site.ran == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +393,7 @@ def test_only_a_nodes_own_failures_open_its_breaker(
             site.run(plan, site.executor(pool))
     site.run(plan, site.executor(pool)) if opens else None
     assert site.ran == (["a", "a", "b"] if opens else ["a", "a"])
-    found = pool.place(gpus=0)
+    found = place(pool, gpus=0)
     assert isinstance(found, Seat)
     assert found.node.name == ("b" if opens else "a")
 
@@ -312,7 +466,7 @@ def test_whoever_starts_a_worker_may_bring_ways_of_telling_load_and_health() -> 
     health: Callable[[Node], str | None] = lambda node: "on holiday" if node.name == "a" else None  # noqa: E731
     pool = runtime.node_pool(settings, load=lambda _node: Running(), health=health)
     assert pool is not None
-    seat = pool.place(gpus=0)
+    seat = place(pool, gpus=0)
     assert isinstance(seat, Seat)
     assert seat.node.name == "b"
     assert runtime.node_pool(SETTINGS) is None
@@ -361,4 +515,4 @@ def test_a_seat_is_given_back_whatever_goes_wrong_on_the_way_to_the_node(
     hear = fail if broken == "event" else lambda *_row: None
     with pytest.raises(OSError, match="full"):
         site.run(with_gpus(plan, 1), PlacedExecutor(pool, make, wait_s=0), on_event=hear)
-    assert isinstance(pool.place(gpus=1), Seat)
+    assert isinstance(place(pool, gpus=1), Seat)

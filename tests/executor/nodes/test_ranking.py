@@ -11,22 +11,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscorer.ending import goes_again
-from autoscorer.executor.docker.presence import least_used, running_of, shares_gpus
+from autoscorer.executor.docker.presence import gives_way, least_used, running_of
 from autoscorer.executor.nodes.ranking import (
     Candidate,
     Refusal,
+    Request,
     Running,
     busy,
     nothing_fits,
     ranked,
+    set_aside,
     unfit,
 )
 from autoscorer.utils.config import Node
+from autoscorer.utils.errors import AutoscorerError
 
 
 def candidate(name: str, *, gpus: int = 0, used: int = 0, jobs: int = 0, order: int = 0) -> Candidate:
     node = Node(name=name, host=f"tcp://{name}:2376", gpus=gpus)
     return Candidate(node=node, order=order, running=Running(jobs=jobs, gpus=used))
+
+
+def asks(gpus: int, *, number: int = 0, failed: tuple[str, ...] = ()) -> Request:
+    error = AutoscorerError("EXEC_ERROR", "as told")
+    return Request(number=number, gpus=gpus, attempt="", failed=dict.fromkeys(failed, error))
 
 
 @pytest.mark.parametrize(
@@ -56,11 +64,32 @@ def test_the_order_in_which_nodes_answer_does_not_matter(rows: list[tuple[int, i
 
 def test_a_node_without_the_label_or_the_gpus_never_gets_the_job() -> None:
     node = Node(name="a", host="tcp://a:1", gpus=1, labels={"zone": "a"})
-    assert unfit(node, gpus=1, selector={"zone": "a"}) is None
+    assert unfit(node, asks(1), selector={"zone": "a"}) is None
     for gpus, selector in ((2, {}), (0, {"zone": "b"}), (0, {"disk": "ssd"})):
-        refused = unfit(node, gpus=gpus, selector=selector)
+        refused = unfit(node, asks(gpus), selector=selector)
         assert refused is not None
         assert not refused.passes
+
+
+@pytest.mark.parametrize(
+    ("earlier", "free"),
+    [
+        ([], {"a": 3, "b": 2}),
+        ([asks(4)], {"a": 0, "b": 2}),  # a is nearer to 4 free; b's 2 are for whoever can use them
+        ([asks(2)], {"a": 1, "b": 2}),
+        ([asks(4, failed=("a",))], {"a": 3, "b": 0}),
+        ([asks(8)], {"a": 3, "b": 2}),  # no node of these will ever run it
+        ([asks(0)], {"a": 3, "b": 2}),
+        # The first has a kept, then b is the freer one; in whatever order they are given
+        ([asks(1, number=2), asks(4, number=1)], {"a": 0, "b": 1}),
+        ([asks(4, number=1), asks(4, number=2), asks(1, number=3)], {"a": 0, "b": 0}),
+    ],
+)
+def test_of_those_who_wait_longer_each_has_the_node_kept_that_is_nearest_to_its_need(
+    earlier: list[Request], free: dict[str, int]
+) -> None:
+    rows = [candidate("a", gpus=4, used=1), candidate("b", gpus=4, used=2, order=1)]
+    assert {row.node.name: row.free_gpus for row in set_aside(rows, earlier)} == free
 
 
 def test_gpus_that_are_given_out_are_waited_for() -> None:
@@ -93,7 +122,7 @@ def test_an_image_that_carries_our_labels_misleads_nobody_about_gpus() -> None:
     assert running_of(rows) == Running()
     assert least_used(rows, asked=1, present=2) == ("0",)
     honest = [container("x", **{"autoscorer.gpus": "1", "autoscorer.gpu-ids": "0,0"})]  # the control
-    assert running_of(honest) == Running(jobs=1, gpus=1)
+    assert running_of(honest) == Running(jobs=1, gpus=1, attempts=frozenset({""}))
     assert least_used(honest, asked=1, present=2) == ("1",)
     twice = [
         *honest,
@@ -105,10 +134,10 @@ def test_an_image_that_carries_our_labels_misleads_nobody_about_gpus() -> None:
 
 def test_an_attempt_counts_once_however_many_containers_it_has() -> None:
     def row(name: str, gpus: str) -> dict[str, Any]:
-        return container(name, **{"autoscorer.gpus": gpus})
+        return container(name, **{"autoscorer.gpus": gpus, "autoscorer.folder": f"/{name}"})
 
     rows = [row("one", "2"), row("one", "2"), row("two", "1"), row("odd", "many")]
-    assert running_of(rows) == Running(jobs=3, gpus=3)
+    assert running_of(rows) == Running(jobs=3, gpus=3, attempts=frozenset({"/one", "/two", "/odd"}))
 
 
 @pytest.mark.parametrize(
@@ -136,6 +165,15 @@ def test_whoever_sees_another_container_with_its_gpus_gives_way() -> None:
         return container(name, **{"autoscorer.gpu-ids": numbers})
 
     me = str(container("me")["Labels"]["autoscorer.name"])
-    assert shares_gpus([row("me", "0,1"), row("other", "1")], me)
-    assert not shares_gpus([row("me", "0,1"), row("me", ""), row("other", "2"), {"Labels": None}], me)
-    assert not shares_gpus([row("other", "0"), row("another", "0")], me)
+
+    def gives(*rows: dict[str, Any], present: int = 2, may_share: bool = False) -> bool:
+        return gives_way(rows, me, present=present, may_share=may_share)
+
+    assert gives(row("me", "0,1"), row("other", "1"))
+    assert not gives(row("me", "0,1"), row("me", ""), row("other", "2"), {"Labels": None})
+    assert not gives(row("other", "0"), row("another", "0"))
+    # On an engine that nobody waits for: only while there are enough that nobody has
+    assert gives(row("me", "0"), row("other", "0"), may_share=True)
+    assert not gives(row("me", "0"), row("other", "0"), row("another", "1"), may_share=True)
+    assert not gives(row("me", "0,1"), row("other", "0"), present=2, may_share=True)
+    assert gives(row("me", "0,1"), row("other", "0"), present=3, may_share=True)

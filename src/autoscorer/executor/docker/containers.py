@@ -34,6 +34,7 @@ _IMAGES_FAULT = (
 REFUSED_START = "refused_start"  # in the details: the engine answered, perhaps by what the image holds
 _WORKING_FOLDER_FAULT = ("not a directory", "too many links")  # at create: /workspace of the image
 _NO_INIT = "docker-init"
+BIND_SOURCE_MISSING = "bind source path does not exist"  # an engine's words at create
 
 
 class BindSourceMissingError(Exception):
@@ -94,7 +95,7 @@ class Container:
                 made = engine.api.create_container_from_config(create_body(plan, init=init), plan.name)
         except AutoscorerError as exc:
             said = str(exc.details.get("engine", ""))
-            if exc.code == "CONTAINER_CREATE_FAILED" and "bind source path does not exist" in said:
+            if exc.code == "CONTAINER_CREATE_FAILED" and BIND_SOURCE_MISSING in said:
                 raise BindSourceMissingError from exc
             if any(part in said for part in _WORKING_FOLDER_FAULT):
                 raise _images_fault(exc) from exc

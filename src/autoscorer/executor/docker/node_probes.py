@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from autoscorer.confine.probes import Diagnosis, Probe
-from autoscorer.executor.docker.client import Engine, connect, engine_errors
-from autoscorer.executor.docker.containers import remove_container
+from autoscorer.executor.docker.client import Engine, connect
 from autoscorer.executor.docker.images import find_local
-from autoscorer.executor.docker.probes import diagnose_engine, probe_image
+from autoscorer.executor.docker.mounting import sees_files
+from autoscorer.executor.docker.probes import diagnose_engine
 from autoscorer.executor.image_names import image_name
 from autoscorer.utils.config import Node, Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -46,7 +43,7 @@ def probe_node(node: Node, settings: Settings) -> tuple[Probe, bool]:
     """What can be said of a node, with what to do; whether it mounts our files."""
     try:
         with connect(settings) as engine:
-            mounts = _sees_our_files(engine, settings)
+            mounts = sees_files(engine, settings.workspace_root or settings.data_dir)
             told = [f"Docker {engine.facts().version} answers at {settings.docker_host}"]
             faults = [
                 *_transport(engine, settings, told, mounts=mounts),
@@ -85,31 +82,3 @@ def _gpus(engine: Engine, node: Node, told: list[str]) -> Iterator[str]:
     if 0 < found < node.gpus:
         yield f"NODES says it has {node.gpus} GPUs, its engine tells of {found}"
     told.append(f"{node.gpus} GPUs declared" + (f", {found} found" if found else ""))
-
-
-def _sees_our_files(engine: Engine, settings: Settings) -> bool:
-    """Whether it can mount a folder that was made just now, in a container that is never started."""
-    name = f"autoscorer-doctor-{secrets.token_hex(8)}"
-    with _new_folder(settings.workspace_root or settings.data_dir) as folder, probe_image(engine) as image:
-        mount = {"Type": "bind", "Source": str(folder), "Target": "/mnt", "ReadOnly": True}
-        body = {"Image": image, "Entrypoint": ["-"], "HostConfig": {"NetworkMode": "none", "Mounts": [mount]}}
-        try:
-            with engine_errors("creating a container", refused="CONTAINER_CREATE_FAILED"):
-                engine.api.create_container_from_config(body, name)
-        except AutoscorerError as exc:
-            if "bind source path does not exist" in str(exc.details.get("engine", "")):
-                return False
-            raise
-        remove_container(engine, name)
-    return True
-
-
-@contextmanager
-def _new_folder(below: Path) -> Iterator[Path]:
-    folder = below / f".doctor-{secrets.token_hex(8)}"
-    try:
-        folder.mkdir(parents=True)
-        yield folder
-    finally:
-        with suppress(OSError):
-            folder.rmdir()

@@ -16,6 +16,7 @@ from autoscorer.executor.docker.containers import Container
 from autoscorer.executor.docker.helper import helper_name
 from autoscorer.executor.docker.planning import (
     ATTEMPT_NAME,
+    LABEL_FOLDER,
     LABEL_GPU_IDS,
     LABEL_GPUS,
     LABEL_NAME,
@@ -68,39 +69,46 @@ def least_used(rows: Iterable[Mapping[str, Any]], *, asked: int, present: int) -
     return tuple(map(str, sorted(best)))
 
 
-def with_gpus_alone(engine: Engine, name: str, create: Callable[[], Container]) -> Container:
-    """The container of the attempt ``name``, made by ``create``, that has its GPUs to itself.
+def with_gpus_alone(
+    engine: Engine, name: str, create: Callable[[], Container], *, present: int, may_share: bool
+) -> Container:
+    """The container of the attempt ``name``, made by ``create``, that has its GPUs of ``present`` to itself.
 
-    Two workers may have chosen the same at once. Of their containers, which do not run yet, the one that is
-    looked for last sees the other: whoever sees one gives way and chooses again. Raises RESOURCE_UNAVAILABLE.
+    Two jobs may have chosen the same at once. Of their containers, which do not run yet, the one that is
+    looked for last sees the other: whoever sees one gives way and chooses again. With ``may_share`` not
+    where the others leave too few. Raises RESOURCE_UNAVAILABLE.
     """
     for _ in range(GPU_TRIES):
         container = create()
         with engine_errors("looking for jobs with GPUs", lost="CONTAINER_WAIT_FAILED"):
             rows = engine.api.containers(all=True, filters=_UNENDED)
-        if not shares_gpus(rows, name):
+        if not gives_way(rows, name, present=present, may_share=may_share):
             return container
         container.remove()
         time.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - so that two do not meet again, no secret
-    message = "Other jobs took the node's GPUs meanwhile."
+    message = "Other jobs took the GPUs meanwhile."
     raise AutoscorerError("RESOURCE_UNAVAILABLE", message, {"setting": "NODES"}, cause="nodes")
 
 
-def shares_gpus(rows: Iterable[Mapping[str, Any]], name: str) -> bool:
-    """Whether another attempt's container has a GPU of the attempt ``name``."""
+def gives_way(rows: Iterable[Mapping[str, Any]], name: str, *, present: int, may_share: bool) -> bool:
+    """Whether the attempt ``name`` is to choose again: another has one of its GPUs, and others are free.
+
+    Unless it ``may_share`` it gives way even if none are.
+    """
     mine, others = set[str](), set[str]()
     for labels in _ours(rows):
         (mine if labels[LABEL_NAME] == name else others).update(_gpu_ids(labels))
-    return bool(mine & others)
+    return bool(mine & others) and (not may_share or len(mine) <= present - len(others))
 
 
 def running_of(rows: Iterable[Mapping[str, Any]]) -> Running:
     """An attempt counts once, however many containers it has."""
-    gpus = {}
+    gpus, attempts = {}, set[str]()
     for labels in _ours(rows):
         given = str(labels.get(LABEL_GPUS, ""))
         gpus[labels[LABEL_NAME]] = int(given) if given.isdecimal() else 0
-    return Running(jobs=len(gpus), gpus=sum(gpus.values()))
+        attempts.add(str(labels.get(LABEL_FOLDER, "")))
+    return Running(jobs=len(gpus), gpus=sum(gpus.values()), attempts=frozenset(attempts))
 
 
 def _ours(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

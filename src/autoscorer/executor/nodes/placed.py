@@ -20,8 +20,8 @@ from autoscorer.executor.base import (
     leave_output,
 )
 from autoscorer.executor.failures import stopped_early
-from autoscorer.executor.nodes.pool import NodePool, Seat, is_nodes_fault
-from autoscorer.executor.nodes.ranking import Refusal, nothing_fits
+from autoscorer.executor.nodes.pool import IMAGE_NOT_HAD, NodePool, Seat, may_run_elsewhere
+from autoscorer.executor.nodes.ranking import Request, nothing_fits
 from autoscorer.harvest import Harvest, HarvestPolicy
 from autoscorer.utils.config import Node
 from autoscorer.utils.errors import AutoscorerError
@@ -72,41 +72,43 @@ class PlacedExecutor(Executor):
                 placed.seat.leave(ended)
 
     def prepare(self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent) -> None:
-        """Find a node and prepare the attempt there; one that fails at that is passed over.
+        """Find a node and prepare the attempt there; one that fails or lacks the image is passed over.
 
-        Raises RESOURCE_UNAVAILABLE when no node can have it, CANCELLED when it is to stop meanwhile.
+        Raises RESOURCE_UNAVAILABLE when no node can have it, the image's error when each lacks that,
+        CANCELLED when it is to stop meanwhile.
         """
-        asked_at, failed = time.monotonic(), set[str]()
-        while True:
-            seat = self._seat(plan, failed, asked_at=asked_at, stop=stop, on_event=on_event)
-            waited_s = round(time.monotonic() - asked_at, 3)
-            try:
-                placed = _Placed(seat, self._make(seat.node), waited_s)
-                on_event(CHOSEN, {"node": seat.node.name, "scheduling_seconds": waited_s})
-                placed.executor.prepare(plan, stop=stop, on_event=on_event)
-            except BaseException as exc:  # clean-up: the node hears how it ended
-                seat.leave(exc)
-                if not is_nodes_fault(exc):
-                    raise
-                failed.add(seat.node.name)
-                on_event("node_failed", {"node": seat.node.name, "reason": str(exc)})
-            else:
-                self._placed[plan.attempt_dir] = placed
-                return
+        asked_at = time.monotonic()
+        with self._pool.request(gpus=plan.limits.gpus, attempt=str(plan.attempt_dir)) as request:
+            while plan.attempt_dir not in self._placed:
+                seat = self._seat(request, asked_at=asked_at, stop=stop, on_event=on_event)
+                waited_s = round(time.monotonic() - asked_at, 3)
+                try:
+                    placed = _Placed(seat, self._make(seat.node), waited_s)
+                    on_event(CHOSEN, {"node": seat.node.name, "scheduling_seconds": waited_s})
+                    placed.executor.prepare(plan, stop=stop, on_event=on_event)
+                except BaseException as exc:  # clean-up: the node hears how it ended
+                    seat.leave(exc)
+                    if not isinstance(exc, AutoscorerError) or not may_run_elsewhere(exc):
+                        raise
+                    request.failed[seat.node.name] = exc
+                    on_event("node_failed", {"node": seat.node.name, "code": exc.code, "reason": exc.message})
+                else:
+                    self._placed[plan.attempt_dir] = placed
 
-    def _seat(
-        self, plan: AttemptPlan, failed: set[str], *, asked_at: float, stop: StopSignal, on_event: OnEvent
-    ) -> Seat:
-        gpus, is_told = plan.limits.gpus, False
+    def _seat(self, request: Request, *, asked_at: float, stop: StopSignal, on_event: OnEvent) -> Seat:
+        is_told = False
         while True:
-            found = self._pool.place(gpus=gpus, but=failed)
+            found = self._pool.place(request)
             if isinstance(found, Seat):
                 return found
-            if not _may_pass(found) or time.monotonic() - asked_at >= self._wait_s:
-                raise nothing_fits(found, gpus=gpus)
+            may_pass = any(row.passes for row in found)
+            if not may_pass and (error := _without_image(request)) is not None:
+                raise error
+            if not may_pass or time.monotonic() - asked_at >= self._wait_s:
+                raise nothing_fits(found, gpus=request.gpus)
             if not is_told:
                 is_told = True
-                on_event(AWAITED, {"gpus": gpus, "nodes": {row.node: row.why for row in found}})
+                on_event(AWAITED, {"gpus": request.gpus, "nodes": {row.node: row.why for row in found}})
             if (reason := stop()) is not None:
                 raise stopped_early(reason, "while it waited for a node")
             threading.Event().wait(self._look_again_s)
@@ -151,5 +153,12 @@ class PlacedExecutor(Executor):
         return tuple(removed)
 
 
-def _may_pass(refusals: list[Refusal]) -> bool:
-    return any(row.passes for row in refusals)
+def _without_image(request: Request) -> AutoscorerError | None:
+    """Why no node has the job's image, if that alone kept it from each that could run it.
+
+    One that the registry refuses is the participant's fault, even if another node cannot reach the registry.
+    """
+    errors = [*request.failed.values()]
+    if any(error.code not in IMAGE_NOT_HAD for error in errors):
+        return None
+    return next((error for error in errors if error.blame == "participant"), errors[-1] if errors else None)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from autoscorer.executor.nodes.breaker import Breaker
-from autoscorer.executor.nodes.ranking import Candidate, Health, Load, Refusal, Running, busy, ranked, unfit
+from autoscorer.executor.nodes.ranking import (
+    Candidate,
+    Health,
+    Load,
+    Refusal,
+    Request,
+    Running,
+    busy,
+    ranked,
+    set_aside,
+    unfit,
+)
 from autoscorer.utils.config import Node
 from autoscorer.utils.errors import AutoscorerError
 
 _NODE_FAULTS = {"CONTAINER_CREATE_FAILED", "CONTAINER_WAIT_FAILED", "EXEC_ERROR"}
+IMAGE_NOT_HAD = {"IMAGE_NOT_PRESENT", "IMAGE_PULL_FAILED"}  # there; another node may have it or get it
 _NODE_SETTINGS = {"DOCKER_TRANSPORT", "DOCKER_HELPER_IMAGE"}  # what is wrong with them is so at that node
 
 
@@ -26,12 +40,17 @@ def is_nodes_fault(error: BaseException | None) -> bool:
     return error.code in _NODE_FAULTS
 
 
+def may_run_elsewhere(error: AutoscorerError) -> bool:
+    """Whether a job that could not be prepared at a node may do at another, where things stand otherwise."""
+    return is_nodes_fault(error) or error.code == "RESOURCE_UNAVAILABLE" or error.code in IMAGE_NOT_HAD
+
+
 class Seat:
     """A job's place on a node, from when it was chosen until `leave`."""
 
-    def __init__(self, pool: NodePool, node: Node, breaker: Breaker, gpus: int) -> None:
+    def __init__(self, pool: NodePool, node: Node, breaker: Breaker, request: Request) -> None:
         self.node = node
-        self.gpus = gpus
+        self.request = request
         self._pool = pool
         self._breaker = breaker
         self._is_trial = breaker.enter()
@@ -57,6 +76,7 @@ class NodePool:
     """Safe to use from several threads; what has been placed and cannot be seen yet counts as running.
 
     ``load`` and ``health`` are asked for each job; ``selector`` are labels that a node must have.
+    Jobs that wait for GPUs get them in the order in which they came.
     """
 
     def __init__(
@@ -76,16 +96,33 @@ class NodePool:
         self._placing = threading.Lock()
         self._unseen_lock = threading.Lock()
         self._unseen: list[Seat] = []
+        self._numbers = itertools.count()
+        self._waiting: list[Request] = []
 
-    def place(self, *, gpus: int, but: Collection[str] = ()) -> Seat | list[Refusal]:
-        """A seat on the best node, or why each has none. ``but``: names of nodes that failed this job."""
+    @contextmanager
+    def request(self, *, gpus: int, attempt: str) -> Iterator[Request]:
+        """What a job asks for, to be used for every `place` of it; its turn is lost with the block.
+
+        ``attempt`` is what `Running.attempts` calls it.
+        """
+        made = Request(number=next(self._numbers), gpus=gpus, attempt=attempt)
+        try:
+            yield made
+        finally:
+            with self._placing:
+                self._stop_waiting(made)
+
+    def place(self, request: Request) -> Seat | list[Refusal]:
+        """A seat on the best node, or why each has none; then it waits, and what it needs is kept for it."""
         with self._placing:  # else two jobs would take the same GPUs
+            self._stop_waiting(request)
             refusals: list[Refusal] = []
-            best = ranked(self._candidates(gpus, but, refusals))
+            best = ranked(self._candidates(request, refusals))
             if not best:
+                self._waiting.append(request)
                 return refusals
             node = best[0].node
-            seat = Seat(self, node, self._breakers[node.name], gpus)
+            seat = Seat(self, node, self._breakers[node.name], request)
             with self._unseen_lock:
                 self._unseen.append(seat)
             return seat
@@ -95,24 +132,30 @@ class NodePool:
         with self._unseen_lock:
             self._unseen = [other for other in self._unseen if other is not seat]
 
-    def _candidates(self, gpus: int, but: Collection[str], refusals: list[Refusal]) -> Iterator[Candidate]:
+    def _stop_waiting(self, request: Request) -> None:
+        self._waiting = [other for other in self._waiting if other is not request]
+
+    def _candidates(self, request: Request, refusals: list[Refusal]) -> Iterator[Candidate]:
+        found: list[Candidate] = []
         for order, node in enumerate(self.nodes):
-            if node.name in but:
-                refusals.append(Refusal(node=node.name, why="it has just failed this job"))
-                continue
-            found = unfit(node, gpus=gpus, selector=self._selector) or self._look(node, order)
-            if isinstance(found, Candidate):
-                refused = busy(found, gpus=gpus)
-                if refused is None:
-                    yield found
-                    continue
-                found = refused
-            refusals.append(found)
+            seen = unfit(node, request, selector=self._selector) or self._look(node, order)
+            if isinstance(seen, Candidate):
+                found.append(seen)
+            else:
+                refusals.append(seen)
+        earlier = [other for other in self._waiting if other.number < request.number]
+        for candidate in set_aside(found, earlier):
+            if (refused := busy(candidate, gpus=request.gpus)) is None:
+                yield candidate
+            else:
+                refusals.append(refused)
 
     def _look(self, node: Node, order: int) -> Candidate | Refusal:
         breaker = self._breakers[node.name]
         if why := breaker.refusal():
             return Refusal(node=node.name, why=why, passes=True)
+        with self._unseen_lock:  # before the engine is asked: who begins meanwhile is in one of the two
+            placed = [seat.request for seat in self._unseen if seat.node.name == node.name]
         try:
             why = self._health(node)
             running = self._load(node) if why is None else Running()
@@ -121,8 +164,7 @@ class NodePool:
         if why is not None:
             breaker.enter()
             breaker.failed(why)
-            return Refusal(node=node.name, why=why)
-        with self._unseen_lock:
-            unseen = [seat for seat in self._unseen if seat.node.name == node.name]
-        jobs, taken = running.jobs + len(unseen), running.gpus + sum(seat.gpus for seat in unseen)
+            return Refusal(node=node.name, why=why, passes=True)
+        unseen = [request for request in placed if request.attempt not in running.attempts]
+        jobs, taken = running.jobs + len(unseen), running.gpus + sum(request.gpus for request in unseen)
         return Candidate(node=node, order=order, running=Running(jobs=jobs, gpus=taken))

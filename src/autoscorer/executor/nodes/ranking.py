@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from autoscorer.utils.config import Node
@@ -12,10 +12,15 @@ from autoscorer.utils.errors import AutoscorerError
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """What runs on a node: our jobs, whoever started them, and the GPUs that they were given."""
+    """What runs on a node: our jobs, whoever started them, and the GPUs that they were given.
+
+    ``attempts`` are the folders of those jobs' attempts, as far as known: a job of this process that is named
+    here is not counted a second time.
+    """
 
     jobs: int = 0
     gpus: int = 0
+    attempts: frozenset[str] = frozenset()
 
 
 class Load(Protocol):
@@ -33,16 +38,30 @@ class Health(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a job asks for. ``number`` grows with when it came; ``attempt`` is its attempt's folder.
+
+    ``failed`` are the nodes that could not take it, and why.
+    """
+
+    number: int
+    gpus: int
+    attempt: str
+    failed: dict[str, AutoscorerError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A node that answers. ``order`` is its place in NODES."""
+    """A node that answers. ``order`` is its place in NODES, ``kept_gpus`` wait for jobs that came earlier."""
 
     node: Node
     order: int
     running: Running
+    kept_gpus: int = 0
 
     @property
     def free_gpus(self) -> int:
-        return max(0, self.node.gpus - self.running.gpus)
+        return max(0, self.node.gpus - self.running.gpus - self.kept_gpus)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +73,31 @@ class Refusal:
     passes: bool = False
 
 
-def unfit(node: Node, *, gpus: int, selector: Mapping[str, str]) -> Refusal | None:
-    """Why the node can never run a job with so many GPUs; None if it can."""
+def unfit(node: Node, request: Request, *, selector: Mapping[str, str]) -> Refusal | None:
+    """Why the node can never run the job; None if it can."""
     for label, value in selector.items():
         if node.labels.get(label) != value:
             return Refusal(node=node.name, why=f"its label {label} is not {value}")
-    if gpus > node.gpus:
+    if request.gpus > node.gpus:
         return Refusal(node=node.name, why=f"it has {node.gpus} GPUs")
+    if (error := request.failed.get(node.name)) is not None:
+        return Refusal(node=node.name, why=f"it could not take this job: {error.code}, {error.message}")
     return None
+
+
+def set_aside(candidates: Iterable[Candidate], earlier: Iterable[Request]) -> list[Candidate]:
+    """The candidates less the GPUs that are kept for jobs which wait longer: first come, first served.
+
+    Each has one node kept, of those that can run it the one with most GPUs free: there it will begin first.
+    Of this process no later job takes any there, so what is free only grows and none waits for ever.
+    """
+    left = {row.node.name: row for row in candidates}
+    for request in sorted(earlier, key=lambda row: row.number):
+        fit = [row for row in left.values() if unfit(row.node, request, selector={}) is None]
+        if request.gpus and fit:
+            best = ranked(fit)[0]
+            left[best.node.name] = replace(best, kept_gpus=best.kept_gpus + request.gpus)
+    return [*left.values()]
 
 
 def busy(candidate: Candidate, *, gpus: int) -> Refusal | None:
@@ -69,6 +105,8 @@ def busy(candidate: Candidate, *, gpus: int) -> Refusal | None:
     if gpus <= candidate.free_gpus:
         return None
     why = f"{candidate.free_gpus} of its {candidate.node.gpus} GPUs are free"
+    if candidate.kept_gpus:
+        why += ", the others taken or kept for jobs that came earlier"
     return Refusal(node=candidate.node.name, why=why, passes=True)
 
 

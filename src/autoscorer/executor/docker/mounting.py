@@ -1,0 +1,52 @@
+"""Whether an engine sees our files, so that it can mount them; asked without making anything there."""
+
+from __future__ import annotations
+
+import http
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from autoscorer.executor.docker.client import Engine, engine_errors
+from autoscorer.executor.docker.containers import BIND_SOURCE_MISSING
+from autoscorer.utils.errors import AutoscorerError
+
+_NO_NAME = "-"  # an engine allows no such name, and says so only after it has looked for what is mounted
+_REFUSED = (http.HTTPStatus.BAD_REQUEST, http.HTTPStatus.NOT_FOUND)
+
+
+def sees_files(engine: Engine, below: Path) -> bool:
+    """Whether the engine finds a folder that was made just now in ``below``, under a name nobody can guess.
+
+    It is asked for a container that it must refuse: none is ever made. Raises AutoscorerError when it
+    does not answer.
+    """
+    folder = below / f".seen-{secrets.token_hex(8)}"
+    mount = {"Type": "bind", "Source": str(folder), "Target": "/mnt", "ReadOnly": True}
+    body = {"Image": "none", "Cmd": ["-"], "HostConfig": {"NetworkMode": "none", "Mounts": [mount]}}
+    try:
+        folder.mkdir(parents=True)
+        with engine_errors("asking for our files", refused="CONTAINER_CREATE_FAILED"):
+            engine.api.create_container_from_config(body, _NO_NAME)
+    except AutoscorerError as exc:
+        if BIND_SOURCE_MISSING in str(exc.details.get("engine", "")):
+            return False
+        if exc.details.get("status") not in _REFUSED:
+            raise
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+    return True
+
+
+def not_shared() -> AutoscorerError:
+    return AutoscorerError(
+        "RESOURCE_UNAVAILABLE",
+        "The Docker engine does not see the workspace's folder: it runs on another machine or in a container "
+        "without it. Share the folder there at the same path, or let the transport be auto or stream.",
+        {
+            "setting": "DOCKER_TRANSPORT",
+            "expected": "auto or stream, there or in a node's `transport`, or the workspace at the same path "
+            "where the engine runs",
+        },
+    )

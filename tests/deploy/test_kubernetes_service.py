@@ -220,7 +220,12 @@ def the_cluster_takes_every_object_of_the_production_overlay(folder: Path) -> No
 
 def test_the_whole_service_runs_jobs_in_a_cluster(service: Service) -> None:
     """One test, because there is one service: its parts would meet in several processes."""
-    a_job_submitted_over_the_api_runs_as_a_kubernetes_job(service)
-    doctor_in_the_workers_pod_finds_all_it_needs()
-    an_account_may_what_it_needs_and_nothing_else()
-    a_worker_that_is_replaced_and_then_dies_has_its_job_taken_up_by_the_next(service)
+    try:
+        a_job_submitted_over_the_api_runs_as_a_kubernetes_job(service)
+        doctor_in_the_workers_pod_finds_all_it_needs()
+        an_account_may_what_it_needs_and_nothing_else()
+        a_worker_that_is_replaced_and_then_dies_has_its_job_taken_up_by_the_next(service)
+    except BaseException:  # before the pods are gone
+        print(kubectl("-n", "autoscorer", "describe", "pods"))
+        print(kubectl("-n", "autoscorer", "logs", "deployment/autoscorer-api", "--tail=100"))
+        raise

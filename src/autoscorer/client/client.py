@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 from autoscorer.client.administration import AdministrationCalls
 from autoscorer.client.connection import Connection
 from autoscorer.client.jobs import JobCalls
+from autoscorer.utils.closing import Closing
 
 
-class Client(JobCalls, AdministrationCalls):
+class Client(Closing, JobCalls, AdministrationCalls):
     """The service at ``url`` as the holder of ``token`` sees it. Safe to use from several threads.
 
     Every call raises AutoscorerError: what the service says is wrong, or SERVICE_UNREACHABLE when it is
@@ -21,14 +19,6 @@ class Client(JobCalls, AdministrationCalls):
 
     def __init__(self, url: str, token: str, *, timeout_s: float = 30.0, trust_env: bool = False) -> None:
         self._connection = Connection(url, token, timeout_s=timeout_s, trust_env=trust_env)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _exc: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"Client({self._connection.url!r})"

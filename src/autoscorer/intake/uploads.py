@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 from uuid import uuid4
 
@@ -22,6 +21,7 @@ from autoscorer.locking import LOCK_NAME
 from autoscorer.unpacking.names import Parts
 from autoscorer.unpacking.unpack import Rules, Unpacked, unpack
 from autoscorer.utils.artifacts import remove_tree
+from autoscorer.utils.closing import Closing
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError, disk_full
 from autoscorer.workspace import Workspace
@@ -44,7 +44,7 @@ class Uploaded:
     unpacked: Unpacked
 
 
-class Upload:
+class Upload(Closing):
     """One archive on its way into ``below``, as a context: whatever has not become a workspace is removed.
 
     Raises RESOURCE_UNAVAILABLE (disk) before the disk has less room than MIN_FREE_DISK.
@@ -74,11 +74,6 @@ class Upload:
             self.close()
             raise
         return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _exc: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes of the archive."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,6 +18,7 @@ from autoscorer.scorers.content import scorer_sha256
 from autoscorer.scorers.host import Code, Entry, InProcess, IsStopped, ScorerHost, Scoring, never
 from autoscorer.scorers.installed import InstalledScorers
 from autoscorer.scorers.registry import ScorerRegistry, load_builtin, unknown_scorer
+from autoscorer.utils.closing import Closing
 from autoscorer.utils.errors import AutoscorerError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _DECLARED = ("task", "primary_metric", "higher_is_better", "score_range", "examp
 _FILES = ("reference_files", "prediction_files")
 
 
-class Catalog:
+class Catalog(Closing):
     """Names to scorers, and scorers to where they compute. Close it: hosts may have started processes.
 
     A name means the calling program's own scorer, else the one loaded from a file, else a built-in one,
@@ -51,12 +52,6 @@ class Catalog:
         self._isolate = isolate
         self._child: ChildHost | None = None
         self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End what the hosts started. Safe to call twice."""

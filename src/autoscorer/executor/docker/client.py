@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 from autoscorer.executor.docker.types import EngineFacts
 from autoscorer.settings.checks import CLIENT_CERTIFICATE
+from autoscorer.utils.closing import Closing
 from autoscorer.utils.config import Settings, mask_secrets
 from autoscorer.utils.errors import AutoscorerError
 
@@ -33,21 +33,13 @@ _PLACEHOLDER_API = "1.41"  # until the engine has told its own; given, the SDK a
 _HOST_PATH = re.compile(r"(?<![\w./:-])/(?:[\w.@+-]{1,255}/){1,64}[\w.@+-]{0,255}")
 
 
-class Engine:
+class Engine(Closing):
     """One engine. ``api`` is docker-py's low-level client; use it under `engine_errors`."""
 
     def __init__(self, api: Any, *, local: bool, version: Mapping[str, Any] | None = None) -> None:
         self.api = api
         self._local = local
         self._version = version  # what it answered when it was connected to: 10 ms, for it starts runc
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Drop all connections. Safe to call twice."""

@@ -10,11 +10,11 @@ import struct
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from autoscorer.executor.docker.client import Engine
 from autoscorer.executor.docker.containers import EngineSilentError, asking
+from autoscorer.utils.closing import Closing
 
 STDERR = 2
 STDERR_KEPT = 4096
@@ -24,7 +24,7 @@ _HEADER = struct.Struct(">BxxxL")
 _PAUSE_S = 0.02
 
 
-class ExecCommand:
+class ExecCommand(Closing):
     """One command. Read its output with `read`; `exit_code` says how it ended. Close it always."""
 
     def __init__(
@@ -55,14 +55,6 @@ class ExecCommand:
         # On a Unix socket and plain TCP docker-py hands out a file object around the socket.
         self._socket: socket.socket = getattr(self._attached, "_sock", self._attached)
         self._socket.settimeout(silence_s)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the connection. Safe to call twice."""

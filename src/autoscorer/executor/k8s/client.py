@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlencode
 
+from autoscorer.utils.closing import Closing
 from autoscorer.utils.config import Settings, mask_secrets
 from autoscorer.utils.errors import AutoscorerError
 
@@ -43,7 +43,7 @@ class UnreachableError(Exception):
     """No answer came: nothing listens, it took too long, or it broke off."""
 
 
-class Cluster:
+class Cluster(Closing):
     """One cluster and the namespace of jobs. Safe to use from several threads."""
 
     def __init__(self, api: Any, namespace: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -53,14 +53,6 @@ class Cluster:
         self._sleep = sleep
         self._signing = threading.Lock()  # a token that runs out is fetched anew by whoever comes first
         self.namespace = namespace
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Drop all connections, whoever still holds an error with one. Safe to call twice."""

@@ -8,17 +8,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from autoscorer.executor.k8s.client import Cluster, UnreachableError
+from autoscorer.utils.closing import Closing
 
 STDIN, STDOUT, STDERR, STATUS = range(4)
 FRAME_BYTES = 2**16
 STDERR_KEPT = 4096
 
 
-class RemoteCommand:
+class RemoteCommand(Closing):
     """One command. Read its output with `read`; `exit_code` says how it ended. Close it always."""
 
     def __init__(
@@ -45,14 +45,6 @@ class RemoteCommand:
         self._output = b""
         self._status: dict[str, Any] | None = None
         self.stderr = b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the connection at once, and the command with it. Safe to call twice."""

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 
 from autoscorer.store import moves
 from autoscorer.store.clock import Instant
+from autoscorer.store.leased import Decide, LeasedWork
 from autoscorer.store.memory.rooms import Rooms
-from autoscorer.store.moves import LEASE_S, Change
-from autoscorer.store.records import Hold, Job, JsonObject, Lease, Note
+from autoscorer.store.moves import LEASE_S
+from autoscorer.store.records import Hold, Job, Lease
 from autoscorer.store.transitions import GIVEN_OUT, JobState
 
 
-class MemoryWork:
+class MemoryWork(LeasedWork):
     """`base.Work` in memory."""
 
     def __init__(self, rooms: Rooms) -> None:
@@ -50,9 +51,7 @@ class MemoryWork:
         everything = self._rooms.jobs.values()
         return [job for job in everything if job.state is JobState.RELEASED and job.queue == queue]
 
-    def _take(
-        self, queues: Sequence[str], at_most: int, decide: Callable[[Job, Instant], Change | None]
-    ) -> list[Job]:
+    def _take(self, queues: Sequence[str], at_most: int, decide: Decide) -> list[Job]:
         taken: list[Job] = []
         with self._rooms.lock:
             now = self._rooms.clock()
@@ -108,45 +107,10 @@ class MemoryWork:
         held = job is not None and moves.holds(job, lease)
         return Hold(held=held, cancelled=held and job is not None and job.state is JobState.CANCELLING)
 
-    def note(
-        self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None, ago_s: float = 0.0
-    ) -> Job:
-        return self._change(
-            lease,
-            lambda job, _now: moves.note(job, lease, event=event, facts=facts, stage=stage, ago_s=ago_s),
-        )
-
-    def succeed(self, lease: Lease, *, result: JsonObject, notes: Sequence[Note] = ()) -> Job:
-        return self._change(lease, lambda job, now: moves.succeed(job, lease, result=result, now=now), notes)
-
-    def fail(
-        self,
-        lease: Lease,
-        *,
-        error: JsonObject,
-        result: JsonObject | None = None,
-        notes: Sequence[Note] = (),
-    ) -> Job:
-        return self._change(
-            lease, lambda job, now: moves.fail(job, lease, error=error, result=result, now=now), notes
-        )
-
-    def give_back(
-        self, lease: Lease, *, error: JsonObject, delay_s: float = 0.0, notes: Sequence[Note] = ()
-    ) -> Job:
-        return self._change(
-            lease, lambda job, now: moves.give_back(job, lease, error=error, delay_s=delay_s, now=now), notes
-        )
-
-    def hand_over(self, lease: Lease, *, error: JsonObject, notes: Sequence[Note] = ()) -> Job:
-        return self._change(lease, lambda job, now: moves.hand_over(job, lease, error=error, now=now), notes)
-
-    def _change(
-        self, lease: Lease, decide: Callable[[Job, Instant], Change | None], notes: Sequence[Note] = ()
-    ) -> Job:
+    def _change(self, lease: Lease, decide: Decide, *, light: bool = False) -> Job:
         with self._rooms.lock:
             job, now = self._rooms.job(lease.task_id), self._rooms.clock()
-            change = moves.after_notes(decide(job, now), notes)
+            change = decide(job, now)
             return self._rooms.apply(change, now) if change else job
 
     def overdue(self, *, limit: int = 100) -> Sequence[str]:

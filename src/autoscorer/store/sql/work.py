@@ -8,8 +8,9 @@ from sqlalchemy import bindparam, func, or_, select, update
 
 from autoscorer.store import moves
 from autoscorer.store.clock import Instant
+from autoscorer.store.leased import Decide, LeasedWork
 from autoscorer.store.moves import LEASE_S, Change
-from autoscorer.store.records import Hold, Job, JsonObject, Lease, Note
+from autoscorer.store.records import Hold, Job, Lease
 from autoscorer.store.sql.applying import apply, change_job
 from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import job_of, until_values
@@ -30,7 +31,7 @@ _LOOK = select(jobs.c.state).where(*_HELD)
 _EXTEND = update(jobs).where(*_HELD).returning(jobs.c.state)
 
 
-class SqlWork:
+class SqlWork(LeasedWork):
     """`base.Work` in SQL."""
 
     def __init__(self, database: Database) -> None:
@@ -78,7 +79,7 @@ class SqlWork:
         self,
         queues: Sequence[str],
         at_most: int,
-        decide: Callable[[Job, Instant], Change | None],
+        decide: Decide,
         *,
         counted: frozenset[JobState] = frozenset(),
         light: bool = False,
@@ -132,48 +133,8 @@ class SqlWork:
         with self._database.reading() as connection:
             return _hold(connection.scalar(_LOOK, _its(lease)))
 
-    def note(
-        self, lease: Lease, *, event: str, facts: JsonObject, stage: str | None = None, ago_s: float = 0.0
-    ) -> Job:
-        return change_job(
-            self._database,
-            lease.task_id,
-            lambda job, _now: moves.note(job, lease, event=event, facts=facts, stage=stage, ago_s=ago_s),
-            light=True,
-        )[0]
-
-    def succeed(self, lease: Lease, *, result: JsonObject, notes: Sequence[Note] = ()) -> Job:
-        return self._change(lease, lambda job, now: moves.succeed(job, lease, result=result, now=now), notes)
-
-    def fail(
-        self,
-        lease: Lease,
-        *,
-        error: JsonObject,
-        result: JsonObject | None = None,
-        notes: Sequence[Note] = (),
-    ) -> Job:
-        return self._change(
-            lease, lambda job, now: moves.fail(job, lease, error=error, result=result, now=now), notes
-        )
-
-    def give_back(
-        self, lease: Lease, *, error: JsonObject, delay_s: float = 0.0, notes: Sequence[Note] = ()
-    ) -> Job:
-        return self._change(
-            lease, lambda job, now: moves.give_back(job, lease, error=error, delay_s=delay_s, now=now), notes
-        )
-
-    def hand_over(self, lease: Lease, *, error: JsonObject, notes: Sequence[Note] = ()) -> Job:
-        return self._change(lease, lambda job, now: moves.hand_over(job, lease, error=error, now=now), notes)
-
-    def _change(
-        self, lease: Lease, decide: Callable[[Job, Instant], Change | None], notes: Sequence[Note]
-    ) -> Job:
-        def told(job: Job, now: Instant) -> Change | None:
-            return moves.after_notes(decide(job, now), notes)
-
-        return change_job(self._database, lease.task_id, told)[0]
+    def _change(self, lease: Lease, decide: Decide, *, light: bool = False) -> Job:
+        return change_job(self._database, lease.task_id, decide, light=light)[0]
 
     def overdue(self, *, limit: int = 100) -> Sequence[str]:
         with self._database.reading() as connection:

@@ -80,6 +80,35 @@ def test_status_shows_how_long_a_job_was_in_the_queue(
     assert "wait_for_node" in screen
 
 
+@pytest.mark.parametrize(
+    ("job", "shown", "absent"),
+    [
+        # Its first attempt found no node; 60 s later it may go again. It does not run, nor has it since.
+        (
+            {"state": "queued", "attempt": 1, "seconds": 40.0},
+            ["2.5 s in the queue before attempt 1, and waits again", "to be tried again, attempt 2 of 3"],
+            "40 s",
+        ),
+        ({"state": "released", "attempt": 2}, ["to be tried again, attempt 3 of 3"], "in the queue"),
+        # Between its making and this start lie an attempt and somebody's retry, not a queue alone
+        (
+            {"state": "running", "attempt": 4, "attempts_allowed": 6, "seconds": 40.0},
+            ["2.5 s from made to started", "40 s", "attempt 4 of 6"],
+            "in the queue",
+        ),
+        ({"state": "running", "attempt": 1, "seconds": 40.0}, ["2.5 s in the queue", "40 s"], "again"),
+    ],
+)
+def test_status_of_a_job_that_was_tried_before_says_what_it_waits_for(
+    stub: Stub, env: dict[str, str], job: dict[str, object], shown: list[str], absent: str
+) -> None:
+    stub.on(ONE, ok({**JOB, "started_at": "2026-01-01T00:00:02.500Z", **job}))
+    _, screen = on_a_terminal_with(env, "status", "t1")
+    for text in shown:
+        assert text in screen
+    assert absent not in screen
+
+
 def test_the_status_of_a_failed_job_is_no_failure_of_the_command(stub: Stub, env: dict[str, str]) -> None:
     stub.on(ONE, failed("TIME_LIMIT", "participant"))
     assert call("status", "t1", env=env).exit_code == 0

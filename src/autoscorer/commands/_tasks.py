@@ -82,6 +82,9 @@ def progress_text(job: JobView) -> str:
         parts.append(job.stage)
     if job.ahead is not None and not job.is_final:
         parts.append("next in the queue" if job.ahead == 0 else f"{job.ahead} ahead in the queue")
+    if _waits_again(job):
+        parts.append(f"to be tried again, attempt {job.attempt + 1} of {job.attempts_allowed}")
+        return " · ".join(parts)
     if job.seconds is not None:
         parts.append(f"{job.seconds:.0f} s")
     if job.attempt > 1:
@@ -90,13 +93,26 @@ def progress_text(job: JobView) -> str:
 
 
 def waited_text(job: JobView) -> str:
-    """How long a job that has started was in the queue before; "unknown" where a server's times are none."""
+    """How long a job that has started had waited for that; "unknown" where a server's times are none.
+
+    Of one that was tried before, that may hold attempts which somebody had repeated: then it says less.
+    """
     try:
         made = datetime.fromisoformat(job.created_at)
         started = datetime.fromisoformat(job.started_at or "")
-        return f"{max(0.0, (started - made).total_seconds()):.1f} s in the queue"
+        waited_s = max(0.0, (started - made).total_seconds())
     except (ValueError, TypeError):
         return "unknown"
+    if job.attempt > 1:
+        return f"{waited_s:.1f} s from made to started"
+    return f"{waited_s:.1f} s in the queue" + (
+        " before attempt 1, and waits again" if _waits_again(job) else ""
+    )
+
+
+def _waits_again(job: JobView) -> bool:
+    """An attempt of it has ended by no fault of its own, and no worker has begun the next."""
+    return job.state in ("queued", "released") and job.started_at is not None
 
 
 def _next(job: JobView) -> str:

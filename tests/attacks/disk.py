@@ -21,6 +21,15 @@ for number in range(int(os.environ["GOAL"])):
     except OSError: sys.exit(3)
 print("WON", flush=True)
 """
+FILL_HIDDEN = """
+import os, sys
+os.mkdir("output/hidden", 0o300)
+for number in range(int(os.environ["GOAL"])):
+    try:
+        with open(f"output/hidden/{number}", "wb") as file: file.write(b"x" * 2**20)
+    except OSError: sys.exit(3)
+print("WON", flush=True)
+"""
 MANY_FILES = """
 import os, sys
 for number in range(int(os.environ["GOAL"])):
@@ -50,6 +59,14 @@ ATTACKS = [
     Attack(
         name="fills the disk",
         program=FILL,
+        goal=10_000,
+        settings=CAP,
+        expected=("OUTPUT_LIMIT",),
+        control=Plain(goal=100),
+    ),
+    Attack(
+        name="fills the disk in a folder that cannot be read",
+        program=FILL_HIDDEN,
         goal=10_000,
         settings=CAP,
         expected=("OUTPUT_LIMIT",),

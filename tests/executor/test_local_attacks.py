@@ -214,6 +214,9 @@ FILL = """
 with open("output/full", "wb", buffering=0) as file:
     for _ in range(40): file.write(bytes(2**20))
 """
+FILL_HIDDEN = "import os; os.mkdir('output/hidden', 0o300)" + FILL.replace(
+    "output/full", "output/hidden/full"
+)
 MANY = """
 for number in range({count}): open(f"output/{{number}}", "w").close()
 """
@@ -227,7 +230,8 @@ for _ in range(3000):
 
 @both
 @pytest.mark.parametrize(
-    "source", [FILL, FILL + "import time; time.sleep(60)", MANY.format(count=10**6), DEEP]
+    "source",
+    [FILL, FILL + "import time; time.sleep(60)", FILL_HIDDEN, MANY.format(count=10**6), DEEP],
 )
 def test_output_beyond_the_limit_is_stopped(tmp_path: Path, mode: IsolationMode, source: str) -> None:
     ran = run(make_plan(tmp_path, python(source), output_bytes=10 * MIB, output_entries=1000), mode)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,9 +14,12 @@ import pytest
 from autoscorer.executor.base import Limits
 from autoscorer.executor.streaming import scripts
 from tests.executor.attempts import limits
+from tests.imaging import KEPT_BUSYBOX
 
-BUSYBOX = shutil.which("busybox")
-pytestmark = pytest.mark.skipif(BUSYBOX is None or os.geteuid() != 0, reason="takes busybox and another user")
+pytestmark = [
+    pytest.mark.docker,  # the test bed keeps the busybox
+    pytest.mark.skipif(os.geteuid() != 0, reason="takes another user"),
+]
 NOBODY = 65534
 ALLOWED: Limits = replace(limits(), output_bytes=2**20, output_entries=50)
 HIDE = "mkdir -m 300 h && for i in $(seq 20); do head -c 1048576 /dev/zero > h/$i; done"
@@ -35,8 +37,7 @@ def output() -> Iterator[Path]:
 
 def shell(script: str, output: Path, *, timeout_s: float = 20) -> int | None:
     """Its exit code; None if it still ran then."""
-    assert BUSYBOX is not None
-    command = [BUSYBOX, "sh", "-c", script.replace(scripts.VOLUMES_AT, str(output.parent))]
+    command = [str(KEPT_BUSYBOX), "sh", "-c", script.replace(scripts.VOLUMES_AT, str(output.parent))]
     with subprocess.Popen(
         command,
         cwd=output,
@@ -53,13 +54,37 @@ def shell(script: str, output: Path, *, timeout_s: float = 20) -> int | None:
             return None
 
 
+def flipping(tool: str) -> str:
+    """What a program does that opens its folder for every look but that of ``tool``."""
+    return f'{tool}() {{ chmod 000 h; {KEPT_BUSYBOX} {tool} "$@"; chmod 700 h; }}\n'
+
+
+@pytest.mark.parametrize(
+    ("program", "then"),
+    [
+        (HIDE, ""),
+        (HIDE, flipping("du")),
+        ("mkdir h && for i in $(seq 60); do : > h/$i; done", flipping("find")),
+    ],
+    ids=["hidden", "hidden from the measure", "hidden from the count"],
+)
 def test_what_stands_in_a_folder_that_cannot_be_read_is_too_much(
-    output: Path, monkeypatch: pytest.MonkeyPatch
+    output: Path, monkeypatch: pytest.MonkeyPatch, program: str, then: str
 ) -> None:
-    assert shell(HIDE, output) == 0
-    assert shell(scripts.watch_script(ALLOWED), output) == scripts.OVER_BYTES
-    monkeypatch.setattr(scripts, "_HIDES", "")  # the control: unguarded, 20 MiB of 1 are never noticed
-    assert shell(scripts.watch_script(ALLOWED), output, timeout_s=4) is None
+    assert shell(program, output) == 0
+    assert shell(then + scripts.watch_script(ALLOWED), output) == scripts.OVER_BYTES
+    # The control: to whom nobody's complaints are told, 20 MiB of 1, or 60 files of 50, are never noticed
+    monkeypatch.setattr(scripts, "_AT_MOST", scripts._AT_MOST.replace(scripts._DENIED, "-"))
+    assert shell(then + scripts.watch_script(ALLOWED), output, timeout_s=4) is None
+
+
+@pytest.mark.parametrize(("size", "code"), [(4194304, scripts.OVER_BYTES), (1024, None)])
+def test_a_name_in_a_complaint_does_not_stand_for_the_figure(
+    output: Path, size: int, code: int | None
+) -> None:
+    complains = f'du() {{ {KEPT_BUSYBOX} du "$@"; printf "du: ./x\\n0\\n: No such file or directory\\n"; }}\n'
+    assert shell(f"head -c {size} /dev/zero > y", output) == 0
+    assert shell(complains + scripts.watch_script(ALLOWED), output, timeout_s=20 if code else 3) == code
 
 
 @pytest.mark.parametrize(
@@ -81,4 +106,4 @@ def test_the_watch_ends_by_the_code_of_what_was_too_much(
 
 def test_what_is_left_is_counted_before_anything_walks_all_of_it() -> None:
     script = scripts.send_script(ALLOWED)
-    assert script.index(f"exit {scripts.OVER_ENTRIES}") < script.index(f"exit {scripts.OVER_DEPTH}")
+    assert script.index(f" {scripts.OVER_ENTRIES} ||") < script.index(f" {scripts.OVER_DEPTH} ||")

@@ -94,7 +94,7 @@ class NodePool:
         self._selector = selector or {}
         self._breakers = {node.name: make_breaker() for node in nodes}
         self._placing = threading.Lock()
-        self._unseen_lock = threading.Lock()
+        self._lists_lock = threading.Lock()  # another, for whoever begins or leaves waits for no engine
         self._unseen: list[Seat] = []
         self._numbers = itertools.count()
         self._waiting: list[Request] = []
@@ -109,8 +109,7 @@ class NodePool:
         try:
             yield made
         finally:
-            with self._placing:
-                self._stop_waiting(made)
+            self._stop_waiting(made)
 
     def place(self, request: Request) -> Seat | list[Refusal]:
         """A seat on the best node, or why each has none; then it waits, and what it needs is kept for it."""
@@ -119,21 +118,23 @@ class NodePool:
             refusals: list[Refusal] = []
             best = ranked(self._candidates(request, refusals))
             if not best:
-                self._waiting.append(request)
+                with self._lists_lock:
+                    self._waiting.append(request)
                 return refusals
             node = best[0].node
             seat = Seat(self, node, self._breakers[node.name], request)
-            with self._unseen_lock:
+            with self._lists_lock:
                 self._unseen.append(seat)
             return seat
 
     def forget(self, seat: Seat) -> None:
         """It no longer counts besides what the engine tells. Safe to call twice."""
-        with self._unseen_lock:
+        with self._lists_lock:
             self._unseen = [other for other in self._unseen if other is not seat]
 
     def _stop_waiting(self, request: Request) -> None:
-        self._waiting = [other for other in self._waiting if other is not request]
+        with self._lists_lock:
+            self._waiting = [other for other in self._waiting if other is not request]
 
     def _candidates(self, request: Request, refusals: list[Refusal]) -> Iterator[Candidate]:
         found: list[Candidate] = []
@@ -154,7 +155,7 @@ class NodePool:
         breaker = self._breakers[node.name]
         if why := breaker.refusal():
             return Refusal(node=node.name, why=why, passes=True)
-        with self._unseen_lock:  # before the engine is asked: who begins meanwhile is in one of the two
+        with self._lists_lock:  # before the engine is asked: who begins meanwhile is in one of the two
             placed = [seat.request for seat in self._unseen if seat.node.name == node.name]
         try:
             why = self._health(node)

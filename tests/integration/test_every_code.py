@@ -33,6 +33,8 @@ ELSEWHERE |= {("RESOURCE_UNAVAILABLE", "disk"), ("WORKER_STOPPED", "")}
 # What the store and access say: tests/contracts and tests/access.
 ELSEWHERE |= {(row.code, row.cause) for row in code_table() if row.stage == "api"}
 ELSEWHERE |= {("ATTEMPTS_EXHAUSTED", ""), ("WORKER_LOST", ""), ("STORE_UNAVAILABLE", "")}
+# A database that a process cannot begin with: tests/store/test_opening.py.
+ELSEWHERE |= {("STORE_UNAVAILABLE", "opening")}
 # What takes a service, or a worker elsewhere: tests/intake/test_copies.py, tests/worker/test_worker.py.
 ELSEWHERE |= {("LIMIT_EXCEEDED", "submissions"), ("SCORER_NOT_FOUND", "not_on_this_machine")}
 ON_DOCKER = {"IMAGE_NOT_PRESENT", "IMAGE_INVALID", "IMAGE_PULL_FAILED", "CONTAINER_CREATE_FAILED"}

@@ -35,9 +35,10 @@ class SqlStore:
     def migrate(self) -> None:
         """Bring the tables up to this version's. Safe to call from several processes at once.
 
-        Raises CONFIG_VALIDATION_ERROR when a newer version has been at work on them.
+        Raises CONFIG_VALIDATION_ERROR when a newer version has been at work on them, STORE_UNAVAILABLE with
+        the driver's words when nobody answers, or this user may not.
         """
-        with self._database.alone("migrate") as connection:
+        with self._database.opening() as connection:
             upgrade(connection)
 
     def now(self) -> Instant:
@@ -71,5 +72,9 @@ def open_store(url: str) -> SqlStore:
     Raises CONFIG_VALIDATION_ERROR for what is no such URL, STORE_UNAVAILABLE when nobody answers there.
     """
     store = SqlStore(url)
-    store.migrate()
+    try:
+        store.migrate()
+    except BaseException:  # clean-up: its connections end with it
+        store.close()
+        raise
     return store

@@ -23,6 +23,7 @@ from autoscorer.utils.errors import AutoscorerError
 _BUSY_TIMEOUT_S = 30
 _SYNCHRONOUS = "autoscorer_synchronous"
 _CONTENDED = frozenset({"40P01", "55P03"})  # PostgreSQL's deadlock_detected, lock_not_available
+_MAY_NOT = "42501"  # its insufficient_privilege: since version 15 only a database's owner may make tables
 # A process that is stopped in the middle of a transaction must not hold up all others.
 _SERVER_OPTIONS = " ".join(
     f"-c {name}={value}"
@@ -78,6 +79,22 @@ class Database:
                     {"errand": f"autoscorer {errand}"},
                 )
             yield connection
+
+    @contextmanager
+    def opening(self) -> Iterator[Connection]:
+        """The transaction that a process begins with. What fails is told in the driver's words: they alone
+        say whether it is the server, the password or a right that is missing, and an operator reads them."""
+        try:
+            with self.alone("migrate") as connection:
+                yield connection
+        except AutoscorerError as exc:
+            origin = getattr(exc.__cause__, "orig", None)
+            may_not = getattr(origin, "sqlstate", None) == _MAY_NOT
+            if origin is None or not (exc.code == "STORE_UNAVAILABLE" or may_not):
+                raise
+            where = "/".join(filter(None, (self.engine.url.host, self.engine.url.database)))
+            message = f"The database {where} cannot be used: {str(origin).partition(chr(10))[0]}"
+            raise AutoscorerError("STORE_UNAVAILABLE", message, cause="opening") from exc
 
     def now(self, connection: Connection) -> Instant:
         """The store's time; a server's own clock, so that no process's clock can move a lease."""

@@ -75,6 +75,7 @@ def run_then_score(
         # From the start: a scorer that is loaded while the program runs is for the jobs after this one.
         _scorer(context, scorer_name or job.spec.scorer) as entry,
     ):
+        context.catalog.check_params(entry, _chosen(job, params))  # no program runs for what cannot be scored
         _execute_until_judged(job)
         job.current = "scoring"
         with job.attempt() as attempt:
@@ -213,6 +214,11 @@ def _logged(job: JobUnderWay) -> Callable[[str, Mapping[str, Any]], None]:
     return on_event
 
 
+def _chosen(job: JobUnderWay, params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The scorer's parameters: those given, else the specification's."""
+    return dict(job.spec.scorer_params if params is None else params)
+
+
 def _score(
     job: JobUnderWay,
     attempt: Attempt,
@@ -223,7 +229,7 @@ def _score(
 ) -> Scored:
     """Evaluate a copy of the output and publish the result beside the original."""
     job.facts.provenance |= {"scorer": entry.card.name, "version": entry.card.version}
-    chosen = dict(params) if params is not None else dict(job.spec.scorer_params)
+    chosen = _chosen(job, params)
     job.logger.scoring_start(entry.card.name, {"version": entry.card.version, "params": chosen})
     with job.stage("view"):
         view = workspace_view(job.workspace, job.output_dir, attempt.root / "view", job.policy("scoring"))

@@ -68,7 +68,7 @@ def test_submit_says_which_job_the_workspace_has_already(api: ApiSite) -> None:
     "other",
     [
         {"action": "pipeline"},
-        {"params": {"beta": 2}},
+        {"params": {}},
         {"scorer": "classification_accuracy"},
         {"callback_url": "https://ui.example/hook"},
     ],

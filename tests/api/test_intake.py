@@ -152,7 +152,7 @@ def test_a_specification_makes_a_workspace_of_copied_bytes(api: ApiSite) -> None
         ({"spec": {"scorer": "classification_accuracy"}}, "scorer"),
         ({"spec": {"time_limit": 9, "resources": {"cpu": 9}}}, "resources"),
         ({"spec": {"input_uri": "file://./reference"}}, "input_uri"),
-        ({"spec": {}, "params": {"beta": 2}}, "params"),
+        ({"spec": {}, "params": {}}, "params"),
         ({"spec": {}, "scorer": "classification_accuracy"}, "scorer"),
         ({"spec": {}, "priority": 1}, "priority"),
     ],
@@ -221,6 +221,27 @@ def test_an_organisers_faulty_workspace_tells_a_participant_no_particulars(api: 
     assert "wrong" in told["organiser"].text
     assert "wrong" not in told["participant"].text
     assert {answer.status_code for answer in told.values()} == {422}
+
+
+@pytest.mark.parametrize("where", ["request", "meta.json"])
+def test_parameters_that_the_scorer_does_not_take_are_refused_before_they_wait(
+    api: ApiSite, where: str
+) -> None:
+    params = {"beta": 2}
+    of_meta: dict[str, Any] = {"scorer_params": params} if where == "meta.json" else {}
+    base = api.name(api.workspace(**of_meta))
+    asked = {"workspace": base, **({"params": params} if where == "request" else {})}
+    refused = api.ask("POST", "/submit", json={**asked, "action": "pipeline"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "CONFIG_VALIDATION_ERROR")
+    assert "scorer_params.beta: unknown key" in refused.json()["error"]["message"]
+    assert api.ask("POST", "/submit", json={**asked, "action": "run"}).status_code == 202  # it is not scored
+
+
+def test_a_participant_hears_no_particulars_of_the_organisers_parameters(api: ApiSite) -> None:
+    asked = {"workspace": api.name(api.workspace(scorer_params={"beta": 2})), "spec": {}}
+    refused = api.ask("POST", SPEC, json=asked, role="participant")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "CONFIG_VALIDATION_ERROR")
+    assert "beta" not in refused.text
 
 
 def test_a_label_in_use_by_somebody_else_tells_nothing_of_their_job(api: ApiSite) -> None:

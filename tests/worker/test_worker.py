@@ -115,6 +115,14 @@ def test_a_score_takes_what_was_delivered(site: Site, store: SqlStore) -> None:
     assert starts(workspace) == []
 
 
+def test_no_program_runs_for_parameters_that_its_scorer_does_not_take(site: Site, store: SqlStore) -> None:
+    workspace = site.workspace(scorer_params={"beta": 2})
+    job = worked(site, store, workspace)
+    assert job.error is not None
+    assert (job.state, job.error["code"]) == (JobState.FAILED, "CONFIG_VALIDATION_ERROR")
+    assert starts(workspace) == []
+
+
 @pytest.mark.parametrize(
     ("program", "code", "blame"),
     [

@@ -33,6 +33,7 @@ from autoscorer.scheduler import resolve_limits
 from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.service import JobRequest
 from autoscorer.scorers.catalog import Catalog
+from autoscorer.scorers.host import Entry
 from autoscorer.store import moves
 from autoscorer.store.base import Store
 from autoscorer.store.conflicts import key_conflict
@@ -214,6 +215,10 @@ class Intake:
             self._check_bounds(workspace, spec, asked)
         self._check_workspace(workspace, spec, asked)
         action = Action(asked.action)
+        scorer = held.enter_context(self._pinned(action, asked.scorer or spec.scorer))
+        if scorer is not None and (params := spec.scorer_params if asked.params is None else asked.params):
+            with kept_from(principal):
+                self.catalog.check_params(scorer, params)
         return NewJob(
             organisation_id=place.organisation_id,
             job_id=spec.job_id,
@@ -223,7 +228,7 @@ class Intake:
             submitted_by=principal.subject,
             params=asked.params,
             backend=asked.backend or "auto",
-            scorer=held.enter_context(self._pinned(action, asked.scorer or spec.scorer)),
+            scorer=scorer.card.pin if scorer else None,
             queue=queue_for(action, limits.gpus),
             priority=asked.priority,
             callback_url=asked.callback_url,
@@ -247,13 +252,13 @@ class Intake:
             raise spec_error(faults, cause="workspace")
 
     @contextmanager
-    def _pinned(self, action: Action, scorer: str) -> Iterator[str | None]:
+    def _pinned(self, action: Action, scorer: str) -> Iterator[Entry | None]:
         """What the job is pinned to: kept here until the store has the job, which keeps it from then on."""
         if action is Action.RUN:
             yield None
             return
         with self.catalog.held(scorer) as entry:
-            yield entry.card.pin
+            yield entry
 
     def _told(self, checked: Checked, outcome: Submission | Exception) -> Submission | Exception:
         """What the caller hears of it; the workers, too."""

@@ -51,6 +51,12 @@ def test_more_than_the_operator_allows_is_refused_and_never_clamped(
     assert [row["field"] for row in caught.value.details["excess"]] == [field]
 
 
+def test_memory_beyond_the_maximum_is_told_in_the_units_it_is_written_in() -> None:
+    with pytest.raises(AutoscorerError) as caught:
+        scheduler.resolve_limits(spec(resources={"memory": "4Ti"}), SETTINGS)
+    assert caught.value.message == "resources.memory asks for 4Ti, MAX_MEMORY allows 64Gi"
+
+
 def test_just_the_maximum_is_fine() -> None:
     asked = spec(resources={"cpu": 64, "memory": "64Gi", "gpus": 8}, time_limit=86_400)
     assert scheduler.resolve_limits(asked, SETTINGS).cpu_cores == 64

@@ -8,7 +8,7 @@ from typing import Literal
 
 from autoscorer.executor.base import Limits
 from autoscorer.schemas.job import JobSpec
-from autoscorer.utils.config import Node, Settings, parse_memory
+from autoscorer.utils.config import Node, Settings, memory_text, parse_memory
 from autoscorer.utils.errors import AutoscorerError
 
 MAX_ATTEMPTS = 3
@@ -60,10 +60,15 @@ def _refuse_excess(spec: JobSpec, limits: Limits, settings: Settings) -> None:
         )
     if excess:
         text = "; ".join(
-            f"{row['field']} asks for {row['asked']}, {row['setting']} allows {row['allowed']}"
+            f"{row['field']} asks for {_shown(row['asked'], row)}, "
+            f"{row['setting']} allows {_shown(row['allowed'], row)}"
             for row in excess
         )
         raise AutoscorerError("LIMIT_EXCEEDED", text, {"excess": excess})
+
+
+def _shown(amount: object, row: Mapping[str, object]) -> str:
+    return memory_text(amount) if row["setting"] == "MAX_MEMORY" and isinstance(amount, int) else str(amount)
 
 
 def room_for(output_bytes: int) -> int:

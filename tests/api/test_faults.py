@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -64,6 +65,19 @@ def test_a_body_of_another_type_is_told_which_header_to_send(api: ApiSite) -> No
     answer = api.ask("POST", "/submit", content=json.dumps({"workspace": "w", "action": "score"}))
     assert answer.status_code == 415
     assert "application/json" in answer.json()["error"]["message"]
+
+
+def test_a_compressed_body_is_told_that_it_is(api: ApiSite) -> None:
+    body = gzip.compress(_body("{}"))
+    answer = api.ask("POST", "/submit", headers={**JSON, "Content-Encoding": "gzip"}, content=body)
+    assert answer.status_code == 415
+    assert "Content-Encoding: is gzip" in answer.json()["error"]["message"]
+
+
+def test_an_address_that_is_not_there_is_no_matter_of_an_id(api: ApiSite) -> None:
+    hints = [api.ask("GET", path).json()["error"]["details"]["hint"]["en"] for path in ("/nope", "/tasks/1")]
+    assert "/docs" in hints[0]
+    assert "/docs" not in hints[1]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_status_shows_a_job_as_it_stands(stub: Stub, env: dict[str, str]) -> Non
     stub.on(ONE, ok({**JOB, "ahead": 3}))
     called = call("status", "t1", env=env)
     assert (called.exit_code, called.answer["data"]["job"]["ahead"]) == (0, 3)
+    assert called.answer["data"]["task_id"] == "t1"
     exit_code, screen = on_a_terminal_with(env, "status", "t1")
     assert exit_code == 0
     for shown in ("3 ahead in the queue", "Waiting.", "等待。", "autoscorer cancel t1"):

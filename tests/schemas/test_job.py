@@ -108,6 +108,21 @@ def test_each_field_wrong_in_turn_is_named(change: dict[str, Any], field: str) -
     assert [fault["field"] for fault in faults_of({**MINIMAL, **change})] == [field]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_uri": ""}, 'is "": too short, at least 1'),
+        ({"input_uri": "file://./" + "a" * 1024}, "too long, at most 1024"),
+        ({"job_id": "a b"}, "should match pattern"),
+        ({"time_limit": "60"}, "should be a valid integer"),
+    ],
+)
+def test_what_is_wrong_is_told_in_words_about_the_value(change: dict[str, Any], message: str) -> None:
+    (fault,) = faults_of({**MINIMAL, **change})
+    assert message in fault["message"]
+    assert not {"Input", "String", "Value", "validation"} & set(fault["message"].split())
+
+
 def test_every_fault_is_named_at_once() -> None:
     value = {"job_id": "../x", "task_type": 1, "time_limit": -1, "resources": {"cpu": 0, "memory": "?"}}
     fields = {fault["field"] for fault in faults_of(value)}

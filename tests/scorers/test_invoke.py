@@ -118,6 +118,11 @@ def test_parameters_are_checked_and_completed() -> None:
         "scorer_params.beta",
         "scorer_params.betta",
     ]
+    assert [fault["suggestion"] for fault in caught.value.details["faults"]] == [
+        "odd takes: beta",
+        "did you mean 'beta'?",
+    ]
+    assert "scorer_params.betta: unknown key" in caught.value.message
 
 
 def test_a_scorer_that_declares_no_parameters_gets_them_as_they_are() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscorer.settings.kinds import load_yaml, parse_memory, read_value
+from autoscorer.settings.kinds import load_yaml, memory_text, parse_memory, read_value
 from autoscorer.settings.table import row_of, setting_rows
 
 SIZES = [
@@ -208,6 +208,12 @@ ANYTHING = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+@given(st.integers(1, 2**62))
+def test_a_size_that_is_told_is_read_as_the_same(size_bytes: int) -> None:
+    assert parse_memory(memory_text(size_bytes)) == size_bytes
+    assert (memory_text(4 * 2**40), memory_text(1536 * 2**20), memory_text(1001)) == ("4Ti", "1536Mi", "1001")
 
 
 @given(raw=ANYTHING, row=st.sampled_from(setting_rows()))

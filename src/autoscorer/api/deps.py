@@ -124,3 +124,7 @@ def _check_type(request: Request) -> None:
     if given != "application/json" and not (given.startswith("application/") and given.endswith("+json")):
         fault = SpecFault("Content-Type", f"is {given or 'absent'}", "application/json")
         raise bad_request([fault], cause="media_type")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        fault = SpecFault("Content-Encoding", f"is {encoding}", "the JSON as it is, not compressed")
+        raise bad_request([fault], cause="media_type")

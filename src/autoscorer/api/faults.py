@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from autoscorer.access.principal import not_found
 from autoscorer.api.answers import refusal
 from autoscorer.schemas.job import SpecFault, told_fault
 from autoscorer.utils.errors import AutoscorerError
@@ -73,7 +72,7 @@ def bad_request(faults: list[SpecFault], *, cause: str = "", n_more: int = 0) ->
 def _of_http(request: Request, exc: HTTPException) -> AutoscorerError:
     match exc.status_code:
         case 404:
-            return not_found(f"address {request.url.path}")
+            return AutoscorerError("NOT_FOUND", f"There is no address {request.url.path}.", cause="address")
         case 405:
             message = f"{request.url.path} does not take {request.method}."
             return AutoscorerError("BAD_REQUEST", message, cause="method")

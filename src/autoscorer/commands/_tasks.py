@@ -41,13 +41,18 @@ def ended_answer(client: Client, job: JobView) -> Answer:
     error = failure_of(job)
     has_result = error is None and job.action != "run"
     result = client.result(job.task_id) if has_result else None
-    data = {"job": job.model_dump(mode="json"), "result": result.to_json() if result else None}
+    data = _data(job) | {"result": result.to_json() if result else None}
     return Answer(data, lambda: _end_panel(job, result), error=error)
 
 
 def job_answer(job: JobView, more: Mapping[str, Any] | None = None) -> Answer:
     """A job as it stands; ``more`` is told beside it."""
-    return Answer({"job": job.model_dump(mode="json"), **(more or {})}, lambda: job_panel(job))
+    return Answer({**_data(job), **(more or {})}, lambda: job_panel(job))
+
+
+def _data(job: JobView) -> dict[str, Any]:
+    """A job in JSON; its id stands where `/submit` has it, too."""
+    return {"task_id": job.task_id, "job": job.model_dump(mode="json")}
 
 
 def job_panel(job: JobView) -> RenderableType:
@@ -70,9 +75,9 @@ def job_panel(job: JobView) -> RenderableType:
         **({"error": f"{job.error.get('code')}: {job.error.get('message')}"} if job.error else {}),
     }
     told = Text(f"{printable(job.told.en)} {printable(job.told.zh)}", style="cyan")
-    next_steps = Text(f"→ {_next(job)}", style="cyan")
+    next_steps = [Text(f"→ autoscorer {verb} {job.task_id}", style="cyan") for verb in _next(job)]
     colour = {"succeeded": "green", "failed": "red"}.get(job.state, "cyan")
-    return titled(job.state, Group(pairs(rows), Text(), told, next_steps), colour=colour)
+    return titled(job.state, Group(pairs(rows), Text(), told, *next_steps), colour=colour)
 
 
 def progress_text(job: JobView) -> str:
@@ -115,10 +120,8 @@ def _waits_again(job: JobView) -> bool:
     return job.state in ("queued", "released") and job.started_at is not None
 
 
-def _next(job: JobView) -> str:
-    if not job.is_final:
-        return f"autoscorer wait {job.task_id}   autoscorer cancel {job.task_id}"
-    return f"autoscorer logs {job.task_id}   autoscorer wait {job.task_id}"
+def _next(job: JobView) -> tuple[str, str]:
+    return ("logs", "wait") if job.is_final else ("wait", "cancel")
 
 
 def _end_panel(job: JobView, result: Result | None) -> RenderableType:

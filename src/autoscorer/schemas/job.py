@@ -164,8 +164,8 @@ def told_fault(error: Any, models: Mapping[str, type[BaseModel]], *, whole: str)
             model = models.get(".".join(location[:-1]))
             known = list(model.model_fields) if model else []
             near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-            suggestion = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            return SpecFault(field, "unknown key", suggestion)
+            every = f"known: {', '.join(known) or 'none'}" if model else None
+            return SpecFault(field, "unknown key", f"did you mean {near[0]!r}?" if near else every)
         case "missing":
             return SpecFault(field, "is required")
         case "value_error":
@@ -173,9 +173,16 @@ def told_fault(error: Any, models: Mapping[str, type[BaseModel]], *, whole: str)
             return SpecFault(field, f"{_shown(given)}: {text}" if location else text)
         case "model_type" | "model_attributes_type" | "dict_type":
             return SpecFault(field, f"must be a JSON object, not {_shown(given)}")
-        case _:
-            text = error["msg"].removeprefix("Input ").replace("'", "")
-            return SpecFault(field, f"is {_shown(given)}: {text}")
+        case kind:
+            return SpecFault(field, f"is {_shown(given)}: {_told(kind, error)}")
+
+
+def _told(kind: str, error: Any) -> str:
+    if kind.endswith("too_short"):
+        return f"too short, at least {error['ctx']['min_length']}"
+    if kind.endswith("too_long"):
+        return f"too long, at most {error['ctx']['max_length']}"
+    return str(error["msg"]).removeprefix("Input ").removeprefix("String ").replace("'", "")
 
 
 def _shown(value: Any) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from autoscorer.schemas.job import SpecFault, spec_error
+from autoscorer.schemas.job import SpecFault, spec_error, told_faults
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.base import Scorer
 from autoscorer.scorers.tracing import code_of, place_of
@@ -33,15 +34,14 @@ def check_params(scorer: Scorer, params: dict[str, Any]) -> dict[str, Any]:
         complete = dict(model.model_validate(params).model_dump(mode="json"))
     except ValidationError as exc:
         known = ", ".join(model.model_fields) or "none"
-        faults = [
-            SpecFault(
-                ".".join(("scorer_params", *map(str, error["loc"]))),
-                error["msg"],
-                f"{scorer.name} takes: {known}",
-            )
-            for error in exc.errors()
-        ]
-        raise spec_error(faults) from exc
+        told = told_faults(
+            [{**error, "loc": ("scorer_params", *error["loc"])} for error in exc.errors()],
+            {"scorer_params": model},
+            whole="scorer_params",
+        )
+        raise spec_error(
+            replace(fault, suggestion=fault.suggestion or f"{scorer.name} takes: {known}") for fault in told
+        ) from exc
     if odd := [name for name, value in complete.items() if not _is_finite(value)]:
         hint = "give a finite number"  # a default is not validated: infinity may stand there
         raise spec_error([SpecFault(f"scorer_params.{name}", "is not finite", hint) for name in odd])

@@ -38,6 +38,14 @@ def parse_memory(value: object) -> int:
     return total
 
 
+def memory_text(size_bytes: int) -> str:
+    """The shortest text that `parse_memory` reads as exactly ``size_bytes``: ``64Gi``."""
+    for unit in ("Ti", "Gi", "Mi", "Ki"):
+        if size_bytes and size_bytes % _SCALES[unit] == 0:
+            return f"{size_bytes // _SCALES[unit]}{unit}"
+    return str(size_bytes)
+
+
 def _bytes(value: object) -> int:
     """As `parse_memory`, and 0 may be said: a setting's own minimum then decides."""
     total = -1

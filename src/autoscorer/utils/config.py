@@ -24,7 +24,7 @@ from autoscorer.settings.checks import (
     relations,
     shorten,
 )
-from autoscorer.settings.kinds import load_yaml, parse_memory, read_value
+from autoscorer.settings.kinds import load_yaml, memory_text, parse_memory, read_value
 from autoscorer.settings.secrets import MASK, mask_secrets, mask_text, mask_url
 from autoscorer.settings.table import Node, SettingRow, Settings, setting_rows
 from autoscorer.utils.artifacts import open_regular
@@ -37,6 +37,7 @@ __all__ = [
     "SettingRow",
     "Settings",
     "mask_secrets",
+    "memory_text",
     "parse_memory",
     "setting_rows",
 ]

@@ -28,8 +28,8 @@ def command(
         columns = ("id", "subject", "role", "begins with", "made", "expires", "revoked")
         times = [(one.created_at, one.expires_at or "never", one.revoked_at or "") for one in tokens]
         rows = [
-            (one.token_id, one.subject, one.role, f"{one.prefix}…", *at)
-            for one, at in zip(tokens, times, strict=True)
+            (one.token_id, one.subject, one.role, f"{one.prefix}…", *(at[:10] for at in moments))  # the day
+            for one, moments in zip(tokens, times, strict=True)
         ]
         data = {"tokens": [one.model_dump(exclude={"secret"}) for one in tokens]}
         return Answer(data, lambda: table(columns, rows))

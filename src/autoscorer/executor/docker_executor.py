@@ -31,7 +31,6 @@ from autoscorer.executor.docker.containers import (
     StartRefused,
     remove_container,
 )
-from autoscorer.executor.docker.helper import ensure_helper_image
 from autoscorer.executor.docker.image_files import check_image_files
 from autoscorer.executor.docker.images import ensure_image
 from autoscorer.executor.docker.isolation import isolation_report
@@ -49,6 +48,7 @@ from autoscorer.executor.docker.presence import free_gpus, with_gpus_alone
 from autoscorer.executor.docker.readable import check_readable, container_user
 from autoscorer.executor.docker.reaper import Journal, Trace, reap, reap_quietly
 from autoscorer.executor.docker.rooms import Room, SharedRoom
+from autoscorer.executor.docker.sidecar import ensure_sidecar_image
 from autoscorer.executor.docker.streaming import StreamedRoom
 from autoscorer.executor.docker.types import Binding, RunnableImage
 from autoscorer.executor.docker.usage import UsageMeter
@@ -84,7 +84,7 @@ class _Attempt:
         self.security_opts = security_opts
         self.stop = stop
         self.is_gone = False
-        self.helper_image: RunnableImage | None = None  # where the data are streamed
+        self.sidecar_image: RunnableImage | None = None  # where the data are streamed
         self.room: Room | None = None
         self.container: Container
         self.log: ContainerLog | None = None
@@ -126,7 +126,7 @@ class DockerExecutor(Executor):
             options = security_opts_for(self._settings.security_opts, engine.facts())
             attempt = _Attempt(engine, image, trace, options, stop=stop)
             if self._is_far(engine, plan):  # now: an engine where the data cannot come is passed over
-                attempt.helper_image = ensure_helper_image(engine, self._settings, on_event, stop=stop)
+                attempt.sidecar_image = ensure_sidecar_image(engine, self._settings, on_event, stop=stop)
             self._attempts[plan.attempt_dir] = attempt
             undo.pop_all()
 
@@ -135,8 +135,8 @@ class DockerExecutor(Executor):
         plan.attempt_dir.mkdir(parents=True, exist_ok=True)
         plan.attempt_dir.chmod(0o700)
         plan.logs_dir.mkdir(parents=True, exist_ok=True)
-        if attempt.helper_image is not None:
-            self._stream(plan, attempt, attempt.helper_image)
+        if attempt.sidecar_image is not None:
+            self._stream(plan, attempt, attempt.sidecar_image)
         else:
             may_mount = os.geteuid() == 0 and attempt.engine.facts().local
             attempt.room = SharedRoom(plan, attempt.trace.name, capped=may_mount)

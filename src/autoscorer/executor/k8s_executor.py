@@ -35,7 +35,7 @@ from autoscorer.executor.k8s.logs import PodLog
 from autoscorer.executor.k8s.manifest import TERMINATE_GRACE_S, job_manifest
 from autoscorer.executor.k8s.naming import content_digest, job_name
 from autoscorer.executor.k8s.outcomes import ended_outcome, inspected, run_facts
-from autoscorer.executor.k8s.streaming import helper_of
+from autoscorer.executor.k8s.streaming import sidecar_of
 from autoscorer.executor.k8s.verdicts import Means
 from autoscorer.executor.k8s.waiting import PodEnd, Vigil, duration_s, to_error
 from autoscorer.executor.k8s.watch import PodWatch
@@ -151,7 +151,7 @@ class K8sExecutor(Executor):
         )
         attempt.end = attempt.vigil.until_started(
             attempt.stop,
-            bring_in=lambda pod: bring_in(helper_of(attempt.cluster, pod), package, stop=attempt.stop),
+            bring_in=lambda pod: bring_in(sidecar_of(attempt.cluster, pod), package, stop=attempt.stop),
         )
         _refuse(attempt)
         if attempt.end is None:
@@ -211,8 +211,8 @@ class K8sExecutor(Executor):
         attempt = self._attempts[plan.attempt_dir]
         if attempt.bound:
             return super().take_output(plan, target, policy)
-        helper = helper_of(attempt.cluster, attempt.vigil.pod_name)
-        return take_output(helper, plan.limits, target, policy)
+        sidecar = sidecar_of(attempt.cluster, attempt.vigil.pod_name)
+        return take_output(sidecar, plan.limits, target, policy)
 
     def clean_up(self, plan: AttemptPlan) -> None:
         attempt = self._attempts.pop(plan.attempt_dir, None)
@@ -240,7 +240,7 @@ class K8sExecutor(Executor):
         """Nothing of the program runs any more afterwards; whether all it printed is here."""
         ended_by_itself = end.stopped is None and end.verdict and end.verdict.means is Means.EXITED
         if not ended_by_itself:
-            # A pod whose helper waits for data has a hook under way, and a kubelet waits for that.
+            # A pod whose sidecar waits for data has a hook under way, and a kubelet waits for that.
             grace_s = TERMINATE_GRACE_S if end.facts.running else 0
             with suppress(RefusedError, UnreachableError):
                 remove_job(attempt.cluster, attempt.name, grace_s=grace_s)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.executor.docker.containers import BUSYBOX
 from tests.executor.docker.own_engine import OwnEngine, own_engine
 
-HELPER = {"docker_helper_image": BUSYBOX}
+SIDECAR = {"docker_helper_image": BUSYBOX}
 
 
 @contextmanager

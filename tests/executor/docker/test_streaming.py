@@ -16,8 +16,8 @@ from autoscorer import pipeline
 from autoscorer.confine import properties
 from autoscorer.executor.base import AttemptPlan, RunOutcome, StopReason
 from autoscorer.executor.docker.client import connect
-from autoscorer.executor.docker.helper import helper_body, helper_name, volume_name
 from autoscorer.executor.docker.mounting import sees_files
+from autoscorer.executor.docker.sidecar import sidecar_body, sidecar_name, volume_name
 from autoscorer.executor.docker_executor import DockerExecutor
 from autoscorer.executor.failures import verdict
 from autoscorer.executor.nodes.pool import is_nodes_fault
@@ -40,7 +40,7 @@ from tests.executor.docker.containers import (
     settings,
     volumes_of,
 )
-from tests.executor.docker.far_engines import HELPER, far_engine, left_on
+from tests.executor.docker.far_engines import SIDECAR, far_engine, left_on
 from tests.executor.docker.own_engine import OwnEngine
 from tests.executor.docker.test_confinement import GOLDEN, PRINT_CONFINEMENT, confinement
 from tests.executor.docker.test_options import image
@@ -53,7 +53,7 @@ ATTACKS = {row.name: row for row in (*outputs.ATTACKS, *disk.ATTACKS) if not row
 # No kernel holds this one here: the output is looked at once a second, and by then it has won. Nothing of
 # it is taken.
 BRAKED = ("a million empty files",)
-STREAM: dict[str, Any] = {"docker_transport": "stream", **HELPER}
+STREAM: dict[str, Any] = {"docker_transport": "stream", **SIDECAR}
 
 
 @dataclass
@@ -131,8 +131,8 @@ def test_a_streamed_container_is_confined_as_the_golden_file_says(tmp_path: Path
     assert properties.DISK in ran.outcome.isolation.not_enforced
 
 
-def test_the_helper_is_confined_as_a_job_is_and_sees_the_volume_alone() -> None:
-    body = helper_body(image(), limits(), name="autoscorer-1", labels={}, user="1:1", security_opts=())
+def test_the_sidecar_is_confined_as_a_job_is_and_sees_the_volume_alone() -> None:
+    body = sidecar_body(image(), limits(), name="autoscorer-1", labels={}, user="1:1", security_opts=())
     host = body["HostConfig"]
     assert [mount["Target"] for mount in host["Mounts"]] == ["/autoscorer"]
     assert host["Mounts"][0]["Source"] == volume_name("autoscorer-1")
@@ -146,7 +146,7 @@ def test_an_engine_that_does_not_see_the_workspace_gets_it_streamed_by_itself(
     far: OwnEngine, tmp_path: Path
 ) -> None:
     plan = container_plan(tmp_path, "cp input/data.csv output/")
-    ran = run(plan, settings(tmp_path, docker_host=far.address, **HELPER))
+    ran = run(plan, settings(tmp_path, docker_host=far.address, **SIDECAR))
     assert ran.error is None
     assert (ran.output / "data.csv").read_text() == "id\n1\n"
     assert ran.events["execution_started"]["transport"] == "stream"
@@ -161,7 +161,7 @@ def test_data_are_streamed_by_tls_too(certificates: Path, ours: Path, tmp_path: 
     (plan.input_dir / "big").write_bytes(os.urandom(3 * MIB))
     with far_engine(root, certificates=certificates) as engine:
         used = settings(
-            root, docker_host=engine.address, docker_tls_verify=True, docker_cert_path=ours, **HELPER
+            root, docker_host=engine.address, docker_tls_verify=True, docker_cert_path=ours, **SIDECAR
         )
         ran = run(plan, used)
         assert left_on(engine) == []
@@ -173,10 +173,10 @@ def test_data_are_streamed_by_tls_too(certificates: Path, ours: Path, tmp_path: 
 def test_control_there_a_mount_cannot_work_and_near_by_auto_mounts(far: OwnEngine, tmp_path: Path) -> None:
     plan = container_plan(tmp_path, "cp input/data.csv output/")
     with pytest.raises(AutoscorerError, match="does not see the workspace") as caught:
-        run(plan, settings(tmp_path, docker_host=far.address, docker_transport="bind", **HELPER))
+        run(plan, settings(tmp_path, docker_host=far.address, docker_transport="bind", **SIDECAR))
     assert caught.value.details["setting"] == "DOCKER_TRANSPORT"
     assert left_on(far) == []
-    assert run(plan, settings(tmp_path, **HELPER)).events["execution_started"]["transport"] == "bind"
+    assert run(plan, settings(tmp_path, **SIDECAR)).events["execution_started"]["transport"] == "bind"
 
 
 @ROOTLESS
@@ -209,7 +209,7 @@ def test_an_engine_that_must_mount_and_cannot_is_known_before_anything_is_made(
     assert_nothing_left(tmp_path)
 
 
-def test_without_the_helpers_image_the_operator_is_told(tmp_path: Path) -> None:
+def test_without_the_sidecars_image_the_operator_is_told(tmp_path: Path) -> None:
     plan = container_plan(tmp_path, "true")
     used = settings(
         tmp_path,
@@ -232,24 +232,24 @@ def test_a_job_can_be_stopped_while_its_data_are_brought_in(
 ) -> None:
     plan = container_plan(tmp_path, "true")
     (plan.input_dir / "big").write_bytes(bytes(2**22))
-    # Asked while the image is found too; the first time the helper is there, it is to stop.
+    # Asked while the image is found too; the first time the sidecar is there, it is to stop.
     with pytest.raises(AutoscorerError) as caught:
         run(plan, settings(tmp_path, **STREAM), stop=lambda: reason if volumes_of(tmp_path) else None)
     assert caught.value.code == code
     assert_nothing_left(tmp_path)
 
 
-def test_a_helper_that_somebody_removes_is_no_fault_of_the_program(tmp_path: Path) -> None:
+def test_a_sidecar_that_somebody_removes_is_no_fault_of_the_program(tmp_path: Path) -> None:
     plan = container_plan(tmp_path, "echo x > output/x; sleep 2")
 
-    def remove_helper() -> None:
+    def remove_sidecar() -> None:
         for name in docker("ps", "--format", "{{.Names}}").split():
-            if name.endswith(helper_name("")):
+            if name.endswith(sidecar_name("")):
                 docker("rm", "-f", name)
 
     def stop() -> StopReason | None:
         if docker("ps", "-q", "--filter", f"label=autoscorer.folder={plan.attempt_dir}").count("\n") == 1:
-            remove_helper()
+            remove_sidecar()
         return None
 
     ran = run(plan, settings(tmp_path, **STREAM), stop=stop)
@@ -283,7 +283,7 @@ def test_an_attack_on_output_disk_or_log_gets_its_code_and_does_no_harm(tmp_path
     assert [*containers_of(workspace), *volumes_of(workspace)] == []
 
 
-def test_a_node_without_the_helpers_image_is_known_before_anything_of_the_job_goes_there(
+def test_a_node_without_the_sidecars_image_is_known_before_anything_of_the_job_goes_there(
     tmp_path: Path,
 ) -> None:
     absent = {"docker_helper_image": "autoscorer-test/absent:1", "image_pull_policy": "never"}

@@ -22,14 +22,14 @@ PRODUCED = {
     # Conditions came with 1.25; what 1.20 does instead is the next row, and real.
     "a disruption the cluster names: preempted, drained, tainted, a lost or shut-down node": SCRIPTED,
     "deleted, and not by us: by hand, or drained by an older cluster": NODE,
-    "the helper found too much output": EXECUTOR,
+    "the sidecar found too much output": EXECUTOR,
     # A kubelet that does not keep the order of the containers.
     "the program could not start because its data were not there": SCRIPTED,
     "the program could not start because its folders are not on the volume the node mounts": SCRIPTED,
     "the program ended, whatever its code, also by a start that failed": EXECUTOR,
-    "the helper ended while the program ran": VERDICTS,
-    "the helper ended before the program began": EXECUTOR,
-    "the helper's image cannot be had": VERDICTS,
+    "the sidecar ended while the program ran": VERDICTS,
+    "the sidecar ended before the program began": EXECUTOR,
+    "the sidecar's image cannot be had": VERDICTS,
     "InvalidImageName": VERDICTS,
     "ErrImageNeverPull: not on the node, and not to be pulled": EXECUTOR,
     "pulling failed: an image for another platform, or none at all": VERDICTS,
@@ -38,7 +38,7 @@ PRODUCED = {
     "pulling failed and nobody says why": VERDICTS,
     "CreateContainerConfigError: what the pod refers to is not there": SCRIPTED,
     "the runtime cannot make the container, by a fault that may pass": SCRIPTED,
-    "the runtime cannot make the container from this image (the helper's it could)": VERDICTS,
+    "the runtime cannot make the container from this image (the sidecar's it could)": VERDICTS,
     "the program's hook or start is tried again and again": SCRIPTED,
     "the pod is over and nothing is said of the program": SCRIPTED,
 }

@@ -47,7 +47,7 @@ def test_data_too_large_for_the_job_itself_are_streamed(tmp_path: Path) -> None:
     assert (ran.output / "hash").read_text().split()[0] == hashlib.sha256(content).hexdigest()
 
 
-def test_data_that_the_helper_cannot_unpack_are_never_the_participants_fault(
+def test_data_that_the_sidecar_cannot_unpack_are_never_the_participants_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manifest, "unpack_script", lambda _size: "echo no base64 here; exit 1")

@@ -16,7 +16,7 @@ from autoscorer.executor.base import Limits
 from autoscorer.executor.k8s import manifest
 from autoscorer.executor.k8s.client import connect
 from autoscorer.executor.k8s.commands import RemoteCommand
-from autoscorer.executor.k8s.naming import HELPER
+from autoscorer.executor.k8s.naming import SIDECAR
 from autoscorer.utils.errors import AutoscorerError
 from tests.executor.docker.registries import front
 from tests.executor.k8s.pods import needs_this_machine_as_node, pod_plan, run_pod, settings
@@ -28,7 +28,7 @@ MIB = 2**20
 OWN_STORAGE = "evicted: its own volumes, log or output beyond its limit"
 
 
-def helper_that_never_looks(_limits: Limits) -> str:
+def sidecar_that_never_looks(_limits: Limits) -> str:
     return "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"
 
 
@@ -44,8 +44,8 @@ def helper_that_never_looks(_limits: Limits) -> str:
 def test_a_pod_evicted_for_its_own_storage_wrote_too_much(
     tmp_path: Path, judged: Judged, monkeypatch: pytest.MonkeyPatch, script: str, said: str
 ) -> None:
-    """The kubelet looks every ten seconds; our helper, which would be first, is told not to."""
-    monkeypatch.setattr(manifest, "watch_script", helper_that_never_looks)
+    """The kubelet looks every ten seconds; our sidecar, which would be first, is told not to."""
+    monkeypatch.setattr(manifest, "watch_script", sidecar_that_never_looks)
     monkeypatch.setattr(manifest, "LOG_ROOM_BYTES", 10 * MIB)
     ran = run_pod(pod_plan(tmp_path, script, time_limit_s=180))
     assert judged.last == OWN_STORAGE
@@ -73,26 +73,26 @@ def test_the_pods_own_deadline_is_the_operators_when_the_program_never_started(
     assert (caught.value.code, caught.value.blame) == ("RESOURCE_UNAVAILABLE", "operator")
 
 
-def test_a_helper_that_the_program_brought_down_is_the_programs(tmp_path: Path, judged: Judged) -> None:
+def test_a_sidecar_that_the_program_brought_down_is_the_programs(tmp_path: Path, judged: Judged) -> None:
     def bring_down(name: str, facts: Mapping[str, Any]) -> None:
         if name == "execution_started":
             with (
                 connect(settings(tmp_path)) as cluster,
-                RemoteCommand(cluster, facts["pod"], HELPER, ["sh", "-c", "kill 1"]) as command,
+                RemoteCommand(cluster, facts["pod"], SIDECAR, ["sh", "-c", "kill 1"]) as command,
             ):
                 command.exit_code()
 
     with pytest.raises(AutoscorerError) as caught:
         run_pod(pod_plan(tmp_path, "sleep 200"), on_event=bring_down)
-    assert judged.last == "the helper ended while the program ran"
+    assert judged.last == "the sidecar ended while the program ran"
     assert (caught.value.code, caught.value.blame) == ("OUTPUT_INVALID", "participant")
 
 
 @pytest.mark.long
-def test_a_helper_without_an_image_is_the_operators(tmp_path: Path, judged: Judged) -> None:
+def test_a_sidecar_without_an_image_is_the_operators(tmp_path: Path, judged: Judged) -> None:
     with pytest.raises(AutoscorerError) as caught:
         run_pod(pod_plan(tmp_path, "true"), k8s_helper_image="127.0.0.1:9/absent:1")
-    assert judged.last == "the helper's image cannot be had"
+    assert judged.last == "the sidecar's image cannot be had"
     assert (caught.value.code, caught.value.blame) == ("RESOURCE_UNAVAILABLE", "operator")
 
 
@@ -123,7 +123,7 @@ def test_an_image_that_no_container_can_be_made_of(tmp_path: Path, judged: Judge
     plan = pod_plan(tmp_path, "", image=image)
     with pytest.raises(AutoscorerError) as caught:
         run_pod(type(plan)(**{**plan.__dict__, "command": ()}))
-    assert judged.last == "the runtime cannot make the container from this image (the helper's it could)"
+    assert judged.last == "the runtime cannot make the container from this image (the sidecar's it could)"
     assert (caught.value.code, caught.value.blame) == ("IMAGE_INVALID", "participant")
 
 

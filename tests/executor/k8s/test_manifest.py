@@ -67,9 +67,9 @@ def test_a_little_data_goes_with_the_job_itself(tmp_path: Path) -> None:
     enclosed = Package(asked.input_dir, asked.spec_path).enclosed()
     assert enclosed is not None
     body = job_manifest(asked, settings(tmp_path), name="n", image="python:3", enclosed=enclosed)
-    helper, main = _containers(body)
-    assert helper["name"] == "helper"
-    (given,) = helper["env"]
+    sidecar, main = _containers(body)
+    assert sidecar["name"] == "sidecar"
+    (given,) = sidecar["env"]
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(given["value"]))) as tar:
         assert tar.getnames() == ["input", "input/data.csv", "meta.json"]
     # Nothing of it but the way in is another than that of data that are streamed.

@@ -30,13 +30,13 @@ def waits(reason: str, message: str = "") -> dict[str, Any]:
 
 def pod(
     main: dict[str, Any] | None = None,
-    helper: dict[str, Any] | None = None,
+    sidecar: dict[str, Any] | None = None,
     *,
     conditions: list[dict[str, Any]] | None = None,
     metadata: dict[str, Any] | None = None,
     **status: Any,
 ) -> dict[str, Any]:
-    states = {"main": main or {}, "helper": helper or RUNNING}
+    states = {"main": main or {}, "sidecar": sidecar or RUNNING}
     return {
         "metadata": metadata or {},
         "status": {
@@ -98,9 +98,9 @@ PARTICIPANT = {
         ),
         "output_limit",
     ),
-    "the helper found too much": (pod(RUNNING, ended(44)), "output_limit"),
-    "the helper found too many": (pod(RUNNING, ended(43)), "output_limit"),
-    "the helper could not go on": (pod(RUNNING, ended(2)), "OUTPUT_INVALID"),
+    "the sidecar found too much": (pod(RUNNING, ended(44)), "output_limit"),
+    "the sidecar found too many": (pod(RUNNING, ended(43)), "output_limit"),
+    "the sidecar could not go on": (pod(RUNNING, ended(2)), "OUTPUT_INVALID"),
     "past the pod's deadline": (pod(ended(137), phase="Failed", reason="DeadlineExceeded"), "time_limit"),
     "no such image": (
         pulling('rpc error: code = NotFound desc = failed to pull "x/y:1": not found'),
@@ -132,7 +132,7 @@ PARTICIPANT = {
 PLATFORM = {
     "node pressure, not of its making": (
         evicted(
-            "The node was low on resource: ephemeral-storage. Container helper was using 8Ki, which exceeds its "
+            "The node was low on resource: ephemeral-storage. Container sidecar was using 8Ki, which exceeds its "
             "request of 0. "
         ),
         "gap",
@@ -162,7 +162,7 @@ OPERATOR = {
     "node short of process ids": (evicted("The node was low on resource: pids. "), "RESOURCE_UNAVAILABLE"),
     "node short of inodes": (evicted("The node was low on resource: inodes. "), "RESOURCE_UNAVAILABLE"),
     "never started in time": (pod({}, phase="Failed", reason="DeadlineExceeded"), "RESOURCE_UNAVAILABLE"),
-    "the helper's image": (pod({}, waits("ErrImagePull", "not found")), "RESOURCE_UNAVAILABLE"),
+    "the sidecar's image": (pod({}, waits("ErrImagePull", "not found")), "RESOURCE_UNAVAILABLE"),
     "a volume that is not ours": (
         pod(ended(128, "StartError", 'mkdir "/x/workspace/input": read-only file system')),
         "RESOURCE_UNAVAILABLE",

@@ -32,7 +32,7 @@ from autoscorer.utils.config import Node, Settings
 from autoscorer.utils.errors import AutoscorerError
 from tests.executor.attempts import eventually
 from tests.executor.docker.containers import BUSYBOX, container_plan, settings
-from tests.executor.docker.far_engines import HELPER, far_engine, left_on
+from tests.executor.docker.far_engines import SIDECAR, far_engine, left_on
 from tests.executor.docker.own_engine import OwnEngine
 from tests.worker.sites import make_site
 from tests.workspaces import ROOT, MakeWorkspace
@@ -90,7 +90,7 @@ def job(make: MakeWorkspace, script: str) -> Path:
 def test_jobs_of_two_workers_are_spread_by_what_the_engines_say(
     two: tuple[OwnEngine, OwnEngine], tmp_path: Path
 ) -> None:
-    used = settings(tmp_path, **HELPER)
+    used = settings(tmp_path, **SIDECAR)
     nodes = nodes_at(two, 0, 0)
     started = threading.Barrier(2, timeout=120)
 
@@ -120,7 +120,7 @@ def test_a_node_killed_mid_run_is_the_platforms_fault_and_the_job_ends_well_on_a
     two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
 ) -> None:
     dying, other = two
-    used, clock = settings(tmp_path, **HELPER), Clock()
+    used, clock = settings(tmp_path, **SIDECAR), Clock()
     pool = pool_of(used, nodes_at(two, 1, 0), clock)
     killed = threading.Event()
 
@@ -157,7 +157,7 @@ def test_a_node_killed_mid_run_is_the_platforms_fault_and_the_job_ends_well_on_a
 def test_control_with_its_node_up_the_same_job_stays_there(
     two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
 ) -> None:
-    used = settings(tmp_path, **HELPER)
+    used = settings(tmp_path, **SIDECAR)
     executor = placed(used, pool_of(used, nodes_at(two, 1, 0)))
     context = JobContext(settings=used, choose=lambda: executor, catalog=Catalog())
     workspace = job(make_workspace, f"sleep 1; {PREDICT}")
@@ -186,8 +186,8 @@ def test_what_a_killed_worker_left_is_removed_on_every_node_that_answers(
         command = [sys.executable, "-c", KILLED, str(tmp_path), engine.address]
         env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
         subprocess.run(command, env=env, cwd=ROOT, check=False, timeout=60)
-        assert len(left_on(engine)) == 3  # the control: program, helper and volume stay by themselves
-    used = settings(tmp_path, **HELPER)
+        assert len(left_on(engine)) == 3  # the control: program, sidecar and volume stay by themselves
+    used = settings(tmp_path, **SIDECAR)
     executor = placed(used, pool_of(used, nodes_at(two, 0, 0)))
     assert executor.reap(lambda _owner: True) == ()
     assert [len(left_on(engine)) for engine in two] == [3, 3]
@@ -206,7 +206,7 @@ def test_a_node_that_must_mount_and_sees_nothing_costs_a_job_no_try(
     two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
 ) -> None:
     one, other = nodes_at(two, 1, 0)
-    used = settings(tmp_path, **HELPER)
+    used = settings(tmp_path, **SIDECAR)
     executor = placed(used, pool_of(used, (replace(one, transport="bind"), other)))
     workspace = job(make_workspace, PREDICT)
     context = JobContext(settings=used, choose=lambda: executor, catalog=Catalog())
@@ -222,7 +222,7 @@ def test_with_nodes_in_the_configuration_the_composition_root_places_jobs(
 ) -> None:
     from autoscorer.runtime import job_context
 
-    used = replace(settings(tmp_path, **HELPER), nodes=nodes_at(two, 0, 2))
+    used = replace(settings(tmp_path, **SIDECAR), nodes=nodes_at(two, 0, 2))
     result = pipeline.run_then_score(
         job_context(used, Catalog(), backend="auto"), job(make_workspace, PREDICT)
     ).result
@@ -244,7 +244,7 @@ def test_the_doctor_tries_each_node_and_says_what_to_do(
     assert "docker pull absent/image:1" in details["node a"]
     assert "nothing listens" in details["node c"]
     mounting = replace(nodes_at(two, 0, 0)[0], transport="bind")
-    used = replace(settings(tmp_path, **HELPER), nodes=(mounting, nodes_at(two, 0, 3)[1]))
+    used = replace(settings(tmp_path, **SIDECAR), nodes=(mounting, nodes_at(two, 0, 3)[1]))
     found = diagnose("docker", used)
     details = {probe.name: probe.detail for probe in found.probes}
     assert found.failing == ["node a"]

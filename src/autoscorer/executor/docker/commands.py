@@ -1,6 +1,6 @@
 """A command in a running container: its streams over one connection, its exit code in the end.
 
-Only ever in a helper of ours, never in a participant's container. Nothing is buffered beyond one frame.
+Only ever in a sidecar of ours, never in a participant's container. Nothing is buffered beyond one frame.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from typing import Any
 
 from autoscorer.executor.docker.client import Engine, answers, connect, engine_errors
 from autoscorer.executor.docker.containers import Container
-from autoscorer.executor.docker.helper import helper_name
 from autoscorer.executor.docker.planning import (
     ATTEMPT_NAME,
     LABEL_FOLDER,
@@ -22,6 +21,7 @@ from autoscorer.executor.docker.planning import (
     LABEL_NAME,
     LABEL_OWNER,
 )
+from autoscorer.executor.docker.sidecar import sidecar_name
 from autoscorer.executor.nodes.ranking import Health, Load, Running
 from autoscorer.utils.config import Node, Settings
 from autoscorer.utils.errors import AutoscorerError
@@ -116,7 +116,7 @@ def _ours(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for row in rows:
         labels = row.get("Labels") or {}
         name = str(labels.get(LABEL_NAME, ""))
-        names = {f"/{name}", f"/{helper_name(name)}"}
+        names = {f"/{name}", f"/{sidecar_name(name)}"}
         if ATTEMPT_NAME.fullmatch(name) and names & {*(row.get("Names") or ())}:
             yield labels
 

@@ -17,9 +17,9 @@ from autoscorer import claims
 from autoscorer.executor.base import IsAlive, Reaped
 from autoscorer.executor.docker.client import Engine, engine_errors
 from autoscorer.executor.docker.containers import REMOVE_TRIES, remove_container
-from autoscorer.executor.docker.helper import helper_name, remove_helper, remove_volume, volume_name
 from autoscorer.executor.docker.output_cap import IMAGE_NAME, take_away
 from autoscorer.executor.docker.planning import ATTEMPT_NAME, LABEL_FOLDER, LABEL_NAME, LABEL_OWNER
+from autoscorer.executor.docker.sidecar import remove_sidecar, remove_volume, sidecar_name, volume_name
 from autoscorer.executor.ownership import Owner, is_of_this_machine
 from autoscorer.utils.artifacts import write_json
 from autoscorer.utils.errors import AutoscorerError
@@ -89,7 +89,9 @@ def reap(
         if not trace.over and is_alive(trace.owner):
             continue
         if name in labelled:
-            if not (remove_container(engine, name, tries=tries) and remove_helper(engine, name, tries=tries)):
+            if not (
+                remove_container(engine, name, tries=tries) and remove_sidecar(engine, name, tries=tries)
+            ):
                 continue
             removed.append(Reaped(kind="container", name=name))
         elif not remove_volume(engine, name):
@@ -126,7 +128,7 @@ def _labelled(engine: Engine, engine_host: str) -> Iterator[Trace]:
         labels = row.get("Labels") or {}
         name = str(labels.get(LABEL_NAME))
         owner = Owner.parse(str(labels.get(LABEL_OWNER)))
-        ours = {f"/{name}", f"/{helper_name(name)}", volume_name(name)}
+        ours = {f"/{name}", f"/{sidecar_name(name)}", volume_name(name)}
         if owner and ATTEMPT_NAME.fullmatch(name) and ours & {*(row.get("Names") or ()), row.get("Name")}:
             folder = Path(str(labels.get(LABEL_FOLDER)))
             yield Trace(name=name, owner=owner, folder=folder, engine=engine_host)

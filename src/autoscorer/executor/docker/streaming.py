@@ -1,4 +1,4 @@
-"""The attempt's data streamed to its engine: a volume there, and a helper container of ours beside it."""
+"""The attempt's data streamed to its engine: a volume there, and a sidecar container of ours beside it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from autoscorer.executor.base import AttemptPlan, StopSignal
 from autoscorer.executor.docker.client import Engine, engine_text
 from autoscorer.executor.docker.commands import ExecCommand
 from autoscorer.executor.docker.containers import REMOVE_TRIES, Container, EngineSilentError
-from autoscorer.executor.docker.helper import (
+from autoscorer.executor.docker.planning import Prepared
+from autoscorer.executor.docker.sidecar import (
     ROOT,
-    helper_body,
     make_volume,
     preface,
-    remove_helper,
-    start_helper,
+    remove_sidecar,
+    sidecar_body,
+    start_sidecar,
 )
-from autoscorer.executor.docker.planning import Prepared
 from autoscorer.executor.docker.types import RunnableImage
 from autoscorer.executor.failures import stopped_early
 from autoscorer.executor.streaming import scripts
 from autoscorer.executor.streaming.packing import Package
-from autoscorer.executor.streaming.transfer import Helper, StoppedError, bring_in, take_output
+from autoscorer.executor.streaming.transfer import Sidecar, StoppedError, bring_in, take_output
 from autoscorer.harvest import Harvest, HarvestPolicy
 from autoscorer.utils.errors import AutoscorerError
 
@@ -55,10 +55,10 @@ class StreamedRoom:
         self._name = name
         self._labels = labels
         self._user = user
-        self._body = helper_body(
+        self._body = sidecar_body(
             image, plan.limits, name=name, labels=labels, user=user, security_opts=security_opts
         )
-        self._helper: Container | None = None
+        self._sidecar: Container | None = None
         self._next_look_at = 0.0
         self.output_dir = plan.out_dir
         self.prepared: Prepared
@@ -68,8 +68,8 @@ class StreamedRoom:
         package = Package(self._plan.input_dir, self._plan.spec_path)
         self.output_dir.mkdir(parents=True, exist_ok=True)
         home = make_volume(self._engine, self._name, self._labels)
-        helper_id = start_helper(self._engine, self._name, self._body)
-        self._helper = Container(self._engine, helper_id, (), init=False)
+        sidecar_id = start_sidecar(self._engine, self._name, self._body)
+        self._sidecar = Container(self._engine, sidecar_id, (), init=False)
         try:
             bring_in(self._commands(ROOT), package, stop=stop)
         except StoppedError as exc:
@@ -88,15 +88,17 @@ class StreamedRoom:
         )
 
     def breach(self, *, at_end: bool = False) -> Mapping[str, Any] | None:
-        """Raises OUTPUT_INVALID at the end if the program left the helper no room to look."""
+        """Raises OUTPUT_INVALID at the end if the program left the sidecar no room to look."""
         now = time.monotonic()
-        if self._helper is None or (now < self._next_look_at and not at_end):
+        if self._sidecar is None or (now < self._next_look_at and not at_end):
             return None
         self._next_look_at = now + LOOK_INTERVAL_S
         try:
-            state = self._helper.state()
+            state = self._sidecar.state()
         except (EngineSilentError, LookupError):
-            return None  # who watches the program sees that the engine is away; who takes, that the helper is
+            return (
+                None  # who watches the program sees that the engine is away; who takes, that the sidecar is
+            )
         if state.running:
             return None
         if state.exit_code in _OVER:
@@ -110,15 +112,15 @@ class StreamedRoom:
         return take_output(self._commands(self._user), self._plan.limits, target, policy)
 
     def close(self) -> bool:
-        self._helper = None
-        return remove_helper(self._engine, self._name, tries=REMOVE_TRIES)
+        self._sidecar = None
+        return remove_sidecar(self._engine, self._name, tries=REMOVE_TRIES)
 
-    def _commands(self, user: str) -> Helper:
-        helper = self._helper
-        assert helper is not None
-        return Helper(
+    def _commands(self, user: str) -> Sidecar:
+        sidecar = self._sidecar
+        assert sidecar is not None
+        return Sidecar(
             run=lambda command, *, takes_input: ExecCommand(
-                self._engine, helper.container_id, command, user=user, takes_input=takes_input
+                self._engine, sidecar.container_id, command, user=user, takes_input=takes_input
             ),
             lost=(EngineSilentError,),
             said=engine_text,

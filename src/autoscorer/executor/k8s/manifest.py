@@ -13,8 +13,8 @@ from typing import Any
 from autoscorer.executor.base import AttemptPlan, Limits
 from autoscorer.executor.k8s.naming import (
     ANNOTATION_JOB,
-    HELPER,
     MAIN,
+    SIDECAR,
     labels,
 )
 from autoscorer.executor.streaming.scripts import DATA, VOLUMES_AT, await_script, unpack_script, watch_script
@@ -32,7 +32,7 @@ COLLECT_S = 900  # after the program: its output measured and brought back
 JOB_SLACK_S = 300  # the pod's own deadline says what happened, the Job's only that it is over
 KEEP_S = 600  # a Job that nobody removed
 LOG_ROOM_BYTES = 256 * 2**20  # its log lies on the node's disk and counts with what it writes
-HELPER_MEMORY = "128Mi"
+SIDECAR_MEMORY = "128Mi"
 PULL_POLICIES = {"always": "Always", "ifnotpresent": "IfNotPresent", "never": "Never"}
 
 
@@ -66,7 +66,7 @@ def job_manifest(
     own = name if settings.k8s_storage_class else None
     containers = [_main(plan, settings, image=image, mounts=_mounts(claimed, own))]
     if claimed is None:
-        containers.insert(0, _helper(plan.limits, settings, enclosed, own=own))
+        containers.insert(0, _sidecar(plan.limits, settings, enclosed, own=own))
     volumes = _volumes(plan.limits, claimed, own=own)
     return {
         "apiVersion": "batch/v1",
@@ -166,7 +166,7 @@ def _mounts(claimed: Claimed | None, own: str | None) -> list[dict[str, Any]]:
 
 
 def _streamed_mounts(own: str | None) -> list[dict[str, Any]]:
-    """The mount point of output/ is a folder that the helper makes last, on a volume that is read-only
+    """The mount point of output/ is a folder that the sidecar makes last, on a volume that is read-only
     here: so no runtime can start the program before its data are complete.
     """
     return [
@@ -193,7 +193,9 @@ def _claimed_mounts(claimed: Claimed) -> list[dict[str, Any]]:
     ]
 
 
-def _helper(limits: Limits, settings: Settings, enclosed: bytes | None, *, own: str | None) -> dict[str, Any]:
+def _sidecar(
+    limits: Limits, settings: Settings, enclosed: bytes | None, *, own: str | None
+) -> dict[str, Any]:
     """Ours. It starts first, and the program only when the data are there; it measures what is written."""
     if enclosed is None:
         ready, given = await_script(settings.k8s_start_timeout_s), {}
@@ -201,7 +203,7 @@ def _helper(limits: Limits, settings: Settings, enclosed: bytes | None, *, own: 
         ready = unpack_script(len(enclosed))
         given = {"env": [{"name": DATA, "value": base64.b64encode(enclosed).decode("ascii")}]}
     return {
-        "name": HELPER,
+        "name": SIDECAR,
         "image": settings.k8s_helper_image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", watch_script(limits)],
@@ -210,8 +212,8 @@ def _helper(limits: Limits, settings: Settings, enclosed: bytes | None, *, own: 
         "workingDir": "/",
         "securityContext": _confined(),
         "resources": {
-            "requests": {"cpu": "10m", "memory": HELPER_MEMORY},
-            "limits": {"cpu": "1", "memory": HELPER_MEMORY},
+            "requests": {"cpu": "10m", "memory": SIDECAR_MEMORY},
+            "limits": {"cpu": "1", "memory": SIDECAR_MEMORY},
         },
         "volumeMounts": [
             {**_place("workspace", own), "mountPath": f"{VOLUMES_AT}/workspace"},

@@ -20,7 +20,7 @@ LABEL_NETWORK = "autoscorer.io/network"
 ANNOTATION_OWNER = "autoscorer.io/owner"
 ANNOTATION_JOB = "autoscorer.io/job-id"
 ANNOTATION_CONTENT = "autoscorer.io/content"
-MAIN, HELPER = "main", "helper"
+MAIN, SIDECAR = "main", "sidecar"
 
 
 def job_name(plan: AttemptPlan) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoscorer.executor.k8s.naming import HELPER, MAIN
+from autoscorer.executor.k8s.naming import MAIN, SIDECAR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class PodFacts:
     scheduled: bool = False
     unschedulable: str = ""
     main: Mapping[str, Any] = field(default_factory=dict)
-    helper: Mapping[str, Any] = field(default_factory=dict)
+    sidecar: Mapping[str, Any] = field(default_factory=dict)
     unheard: bool = False
     """Its node has not been heard of for a while: what is known of its containers may be old."""
     staged: bool = True
@@ -30,8 +30,8 @@ class PodFacts:
 
     @property
     def waiting(self) -> tuple[str, str]:
-        """Why a container of it does not start, and what is said of that; of the helper first."""
-        for state in (self.helper, self.main):
+        """Why a container of it does not start, and what is said of that; of the sidecar first."""
+        for state in (self.sidecar, self.main):
             waiting = state.get("waiting") or {}
             if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
                 return str(waiting["reason"]), str(waiting.get("message", ""))
@@ -71,7 +71,7 @@ def read_pod(pod: Mapping[str, Any], *, staged: bool = True) -> PodFacts:
         scheduled=scheduled.get("status") == "True",
         unschedulable=str(scheduled.get("message", "")) if refused else "",
         main=states.get(MAIN, {}),
-        helper=states.get(HELPER, {}),
+        sidecar=states.get(SIDECAR, {}),
         unheard=unheard,
         staged=staged,
     )

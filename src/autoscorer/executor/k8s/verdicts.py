@@ -94,16 +94,16 @@ def _own_memory(facts: PodFacts) -> bool:
     return _evicted(facts) and "memory" in facts.message and bool(_BEYOND_REQUEST.search(facts.message))
 
 
-def _helper_code(*codes: int) -> Callable[[PodFacts], bool]:
+def _sidecar_code(*codes: int) -> Callable[[PodFacts], bool]:
     def matches(facts: PodFacts) -> bool:
-        return (facts.helper.get("terminated") or {}).get("exitCode") in codes
+        return (facts.sidecar.get("terminated") or {}).get("exitCode") in codes
 
     return matches
 
 
-def _helper_ended(facts: PodFacts) -> bool:
+def _sidecar_ended(facts: PodFacts) -> bool:
     """While the program ran: something it did to the pod or to its output. Before, it was not there."""
-    return "terminated" in facts.helper and facts.began
+    return "terminated" in facts.sidecar and facts.began
 
 
 def _start_failed(facts: PodFacts) -> bool:
@@ -149,8 +149,8 @@ def _pull(pattern: re.Pattern[str]) -> Callable[[PodFacts], bool]:
     return matches
 
 
-def _helper_image(facts: PodFacts) -> bool:
-    reason = (facts.helper.get("waiting") or {}).get("reason")
+def _sidecar_image(facts: PodFacts) -> bool:
+    reason = (facts.sidecar.get("waiting") or {}).get("reason")
     return reason in (*_PULLING, "ErrImageNeverPull", "InvalidImageName")
 
 
@@ -249,15 +249,15 @@ TABLE: tuple[Row, ...] = (
         verdict=Verdict(means=Means.GAP, text="the pod was deleted by somebody else"),
     ),
     Row(
-        when="the helper found too much output",
+        when="the sidecar found too much output",
         when_zh="辅助容器发现输出过多",
-        matches=_helper_code(scripts.OVER_BYTES, scripts.OVER_ENTRIES, scripts.OVER_DEPTH),
+        matches=_sidecar_code(scripts.OVER_BYTES, scripts.OVER_ENTRIES, scripts.OVER_DEPTH),
         verdict=_stopped(StopReason.OUTPUT_LIMIT),
     ),
     Row(
-        when="the helper's image cannot be had",
+        when="the sidecar's image cannot be had",
         when_zh="无法取得辅助容器的镜像",
-        matches=_helper_image,
+        matches=_sidecar_image,
         verdict=_error("RESOURCE_UNAVAILABLE", after_s=BACK_OFF_S),
     ),
     Row(
@@ -279,18 +279,18 @@ TABLE: tuple[Row, ...] = (
         verdict=_EXITED,
     ),
     Row(
-        when="the helper ended while the program ran",
+        when="the sidecar ended while the program ran",
         when_zh="程序运行期间辅助容器结束",
-        matches=_helper_ended,
+        matches=_sidecar_ended,
         verdict=_error(
             "OUTPUT_INVALID", text="The output could not be watched: the program left no room for it."
         ),
     ),
     Row(
-        when="the helper ended before the program began",
+        when="the sidecar ended before the program began",
         when_zh="程序开始之前辅助容器结束",
-        matches=lambda facts: "terminated" in facts.helper,
-        verdict=Verdict(means=Means.GAP, text="the helper container ended"),
+        matches=lambda facts: "terminated" in facts.sidecar,
+        verdict=Verdict(means=Means.GAP, text="the sidecar container ended"),
     ),
     Row(
         when="InvalidImageName",
@@ -341,7 +341,7 @@ TABLE: tuple[Row, ...] = (
         verdict=_error("CONTAINER_CREATE_FAILED", after_s=BACK_OFF_S),
     ),
     Row(
-        when="the runtime cannot make the container from this image (the helper's it could)",
+        when="the runtime cannot make the container from this image (the sidecar's it could)",
         when_zh="运行时无法用此镜像创建容器（辅助容器可以）",
         matches=lambda facts: facts.waiting[0] in ("CreateContainerError", "RunContainerError"),
         verdict=_error("IMAGE_INVALID", after_s=5.0),

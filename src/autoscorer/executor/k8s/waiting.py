@@ -70,7 +70,7 @@ class Vigil:
         silence_s: float = SILENCE_S,
     ) -> None:
         """``is_staged``: its data are where the pod finds them, or may be; ``is_enclosed``: they are in the
-        Job, and its helper unpacks them. Of both nobody has to bring them in.
+        Job, and its sidecar unpacks them. Of both nobody has to bring them in.
         """
         self._cluster = cluster
         self._watch = watch
@@ -110,11 +110,11 @@ class Vigil:
             now = time.monotonic()
             if facts is not None and facts.scheduled:
                 self.times.scheduled_at = self.times.scheduled_at or now
-            # A helper without an image holds no other container up: what began then had no data.
-            if facts is not None and facts.began and "waiting" not in facts.helper:
+            # A sidecar without an image holds no other container up: what began then had no data.
+            if facts is not None and facts.began and "waiting" not in facts.sidecar:
                 self._note_start(facts)
                 return None
-            # While its hook waits for the data, a kubelet says nothing of the helper: it is tried.
+            # While its hook waits for the data, a kubelet says nothing of the sidecar: it is tried.
             if facts is not None and facts.scheduled and self._is_awaited and now >= self._next_try_at:
                 self._next_try_at = now + min(1.0, (now - (self.times.scheduled_at or now)) / 8)
                 stopped = self._stage(facts, bring_in)
@@ -206,8 +206,8 @@ class Vigil:
             return None
         self._last = mine
         facts = read_pod(mine, staged=self._staged)
-        # A helper that could not unpack them does not live; the program is tried all the same.
-        return replace(facts, staged=True) if self._enclosed and "running" in facts.helper else facts
+        # A sidecar that could not unpack them does not live; the program is tried all the same.
+        return replace(facts, staged=True) if self._enclosed and "running" in facts.sidecar else facts
 
     @property
     def _is_awaited(self) -> bool:

@@ -1,1 +1,1 @@
-"""The transport *stream*, whatever runs the container: a tar in, a tar out, by commands in our helper."""
+"""The transport *stream*, whatever runs the container: a tar in, a tar out, by commands in our sidecar."""

@@ -1,4 +1,4 @@
-"""What the helper container runs: small POSIX shell scripts that any busybox understands.
+"""What the sidecar container runs: small POSIX shell scripts that any busybox understands.
 
 It sees the data and what the program writes, shares no process and no network service with it, and never
 follows a link. What a program can do to it (a tree too deep to walk, no process left to fork) is the

@@ -1,4 +1,4 @@
-"""Data into a helper container and out of it again, by commands there; who runs them is not asked."""
+"""Data into a sidecar container and out of it again, by commands there; who runs them is not asked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRIES = 3
 
 
 class Command(Protocol):
-    """A command in the helper. What is wrong with the connection is raised as one of `Helper.lost`."""
+    """A command in the sidecar. What is wrong with the connection is raised as one of `Sidecar.lost`."""
 
     stderr: bytes
 
@@ -36,16 +36,18 @@ class Command(Protocol):
 
 
 class RunCommand(Protocol):
-    """Starts a command in the helper; its end of the connection is closed with the block."""
+    """Starts a command in the sidecar; its end of the connection is closed with the block."""
 
     def __call__(self, command: Sequence[str], /, *, takes_input: bool) -> AbstractContextManager[Command]:
         """``takes_input``: whether it is given something on its standard input."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Helper:
-    """A helper container. ``lost`` are the errors of a connection that broke, ``said`` makes its words fit to
-    show, ``preface`` is what its shell does before it takes data.
+class Sidecar:
+    """The container of ours beside a program's, which shares its data and no more.
+
+    ``lost`` are the errors of a connection that broke, ``said`` makes its words fit to show, ``preface`` is
+    what its shell does before it takes data.
     """
 
     run: RunCommand
@@ -62,13 +64,13 @@ class StoppedError(Exception):
         self.reason = reason
 
 
-def bring_in(helper: Helper, package: Package, *, stop: StopSignal) -> None:
-    """Give the helper the data; when it has them, the program may start. Safe to do again.
+def bring_in(sidecar: Sidecar, package: Package, *, stop: StopSignal) -> None:
+    """Give the sidecar the data; when it has them, the program may start. Safe to do again.
 
-    Raises StoppedError; one of `Helper.lost` when the connection was lost, EXEC_ERROR when the helper
+    Raises StoppedError; one of `Sidecar.lost` when the connection was lost, EXEC_ERROR when the sidecar
     cannot take them.
     """
-    script = helper.preface + scripts.receive_script(package.length, secrets.token_hex(8))
+    script = sidecar.preface + scripts.receive_script(package.length, secrets.token_hex(8))
 
     def chunks() -> Iterator[bytes]:
         for chunk in package.chunks():
@@ -76,41 +78,41 @@ def bring_in(helper: Helper, package: Package, *, stop: StopSignal) -> None:
                 raise StoppedError(reason)
             yield chunk
 
-    with helper.run(["sh", "-c", script], takes_input=True) as command:
+    with sidecar.run(["sh", "-c", script], takes_input=True) as command:
         command.write(chunks())
         code = command.exit_code()
         if code != 0:
-            words = helper.said(command.stderr.decode("utf-8", "replace"))
-            details = {"exit_code": code, "helper": words}
+            words = sidecar.said(command.stderr.decode("utf-8", "replace"))
+            details = {"exit_code": code, "sidecar": words}
             raise AutoscorerError(
                 "EXEC_ERROR", "The job's data could not be brought to its container.", details
             )
 
 
-def take_output(helper: Helper, limits: Limits, target: Path, policy: HarvestPolicy) -> Harvest:
-    """Harvest what the program left, as a tar that the helper writes; a broken connection is tried again.
+def take_output(sidecar: Sidecar, limits: Limits, target: Path, policy: HarvestPolicy) -> Harvest:
+    """Harvest what the program left, as a tar that the sidecar writes; a broken connection is tried again.
 
-    Raises OUTPUT_INVALID, OUTPUT_LIMIT, and CONTAINER_WAIT_FAILED when the helper cannot be reached any more.
+    Raises OUTPUT_INVALID, OUTPUT_LIMIT, and CONTAINER_WAIT_FAILED when the sidecar is out of reach.
     """
     for tries in range(1, TRIES + 1):
         try:
-            return _take_once(helper, limits, target, policy)
-        except helper.lost as exc:
+            return _take_once(sidecar, limits, target, policy)
+        except sidecar.lost as exc:
             if tries == TRIES:
                 message = "The container was lost before its output had been taken."
-                details = {"engine": helper.said(str(exc))}
+                details = {"engine": sidecar.said(str(exc))}
                 raise AutoscorerError("CONTAINER_WAIT_FAILED", message, details) from exc
     raise AssertionError
 
 
-def _take_once(helper: Helper, limits: Limits, target: Path, policy: HarvestPolicy) -> Harvest:
+def _take_once(sidecar: Sidecar, limits: Limits, target: Path, policy: HarvestPolicy) -> Harvest:
     remove_tree(target)
-    with helper.run(["sh", "-c", scripts.send_script(limits)], takes_input=False) as command:
+    with sidecar.run(["sh", "-c", scripts.send_script(limits)], takes_input=False) as command:
         early = command.read(1)
         if not early:
-            _check_end(helper, command, policy)
+            _check_end(sidecar, command, policy)
         taken = harvest_stream(_Rest(early, command), target, policy)
-        _check_end(helper, command, policy)
+        _check_end(sidecar, command, policy)
         return taken
 
 
@@ -128,8 +130,8 @@ class _Rest:
         return self._command.read(size)
 
 
-def _check_end(helper: Helper, command: Command, policy: HarvestPolicy) -> None:
-    """Raise unless the helper read everything: what it cannot read, the program made so."""
+def _check_end(sidecar: Sidecar, command: Command, policy: HarvestPolicy) -> None:
+    """Raise unless the sidecar read everything: what it cannot read, the program made so."""
     code = command.exit_code()
     if code == scripts.OVER_ENTRIES:
         Taking(policy).too_much("entries", policy.max_entries)
@@ -138,6 +140,6 @@ def _check_end(helper: Helper, command: Command, policy: HarvestPolicy) -> None:
     if code == scripts.SOCKET:
         Taking(policy).refuse((), "holds a socket; only regular files are taken")
     if code != 0:
-        text = helper.said(command.stderr.decode("utf-8", "backslashreplace"))
+        text = sidecar.said(command.stderr.decode("utf-8", "backslashreplace"))
         message = "output/ holds something that cannot be read"
-        raise AutoscorerError("OUTPUT_INVALID", message, {"helper": ascii(text)[1:-1]}, stage=policy.stage)
+        raise AutoscorerError("OUTPUT_INVALID", message, {"sidecar": ascii(text)[1:-1]}, stage=policy.stage)

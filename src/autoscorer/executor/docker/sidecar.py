@@ -1,7 +1,7 @@
-"""What streams the data of one attempt: a volume of its own and a helper container of ours that sees it.
+"""What streams the data of one attempt: a volume of its own and a sidecar container of ours that sees it.
 
 The program's container gets the same mounts as on a shared path: folders of that volume, where the engine
-has them. Only our helper reads what the program wrote there, as the program's user and with no rights beside.
+has them. Only the sidecar reads what the program wrote there, as its user and with no rights beside.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from autoscorer.executor.streaming.scripts import VOLUMES_AT, attend_script
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 
-ROOT = "0:0"  # in the helper, and there without any capability: it owns the volume
-OOM_SCORE = 500  # if the machine runs out of memory, the program goes before its helper
+ROOT = "0:0"  # in the sidecar, and there without any capability: it owns the volume
+OOM_SCORE = 500  # if the machine runs out of memory, the program goes before its sidecar
 _MIB = 2**20
 
 
-def helper_name(attempt_name: str) -> str:
-    return f"{attempt_name}-helper"
+def sidecar_name(attempt_name: str) -> str:
+    return f"{attempt_name}-sidecar"
 
 
 def volume_name(attempt_name: str) -> str:
@@ -47,7 +47,7 @@ def preface() -> str:
     )
 
 
-def helper_body(
+def sidecar_body(
     image: RunnableImage,
     limits: Limits,
     *,
@@ -58,7 +58,7 @@ def helper_body(
 ) -> dict[str, Any]:
     """The body of the create call: confined as a job's container is; it sees the volume and watches it."""
     plan = ContainerPlan(
-        name=helper_name(name),
+        name=sidecar_name(name),
         labels=labels,
         image=image,
         command=(),
@@ -87,7 +87,7 @@ def helper_body(
     return body | {"Entrypoint": ["sh", "-c", attend_script(limits)], "AttachStdout": False}
 
 
-def ensure_helper_image(
+def ensure_sidecar_image(
     engine: Engine, settings: Settings, on_event: OnEvent, *, stop: StopSignal
 ) -> RunnableImage:
     """DOCKER_HELPER_IMAGE on the engine, pulled if IMAGE_PULL_POLICY allows it.
@@ -102,17 +102,17 @@ def ensure_helper_image(
         except AutoscorerError as exc:
             if not exc.code.startswith("IMAGE_"):
                 raise
-            raise _no_helper(str(name), exc.message) from exc
+            raise _no_sidecar(str(name), exc.message) from exc
         found = find_local(engine, name)
     if found is None:
-        raise _no_helper(str(name), "it is not on the engine, and IMAGE_PULL_POLICY is never")
+        raise _no_sidecar(str(name), "it is not on the engine, and IMAGE_PULL_POLICY is never")
     volumes = (found.get("Config") or {}).get("Volumes") or ()
     return RunnableImage(
         name=str(name), image_id=found["Id"], repo_digest=None, volumes=tuple(volumes), env={}, user=""
     )
 
 
-def _no_helper(name: str, why: str) -> AutoscorerError:
+def _no_sidecar(name: str, why: str) -> AutoscorerError:
     return AutoscorerError(
         "RESOURCE_UNAVAILABLE",
         f"The workspace must be streamed to this engine, and the image {name} for that cannot be had: {why}",
@@ -127,22 +127,22 @@ def make_volume(engine: Engine, name: str, labels: Mapping[str, str]) -> Path:
     return Path(str(made["Mountpoint"]))
 
 
-def start_helper(engine: Engine, name: str, body: Mapping[str, Any]) -> str:
+def start_sidecar(engine: Engine, name: str, body: Mapping[str, Any]) -> str:
     """Its id. Raises CONTAINER_CREATE_FAILED, CONTAINER_WAIT_FAILED."""
     with engine_errors(
-        "making the helper container", refused="CONTAINER_CREATE_FAILED", lost="CONTAINER_WAIT_FAILED"
+        "making the sidecar container", refused="CONTAINER_CREATE_FAILED", lost="CONTAINER_WAIT_FAILED"
     ):
-        made = str(engine.api.create_container_from_config(dict(body), helper_name(name))["Id"])
+        made = str(engine.api.create_container_from_config(dict(body), sidecar_name(name))["Id"])
     with engine_errors(
-        "starting the helper container", refused="CONTAINER_CREATE_FAILED", lost="CONTAINER_WAIT_FAILED"
+        "starting the sidecar container", refused="CONTAINER_CREATE_FAILED", lost="CONTAINER_WAIT_FAILED"
     ):
         engine.api.start(made)
     return made
 
 
-def remove_helper(engine: Engine, name: str, *, tries: int) -> bool:
-    """Helper and volume; whether both are gone. What is gone already is no error."""
-    return remove_container(engine, helper_name(name), tries=tries) and remove_volume(engine, name)
+def remove_sidecar(engine: Engine, name: str, *, tries: int) -> bool:
+    """Sidecar and volume; whether both are gone. What is gone already is no error."""
+    return remove_container(engine, sidecar_name(name), tries=tries) and remove_volume(engine, name)
 
 
 def remove_volume(engine: Engine, name: str) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,6 +24,8 @@ def test_a_score_that_is_waited_for_is_answered_with_result_metrics_and_addresse
     assert (data["state"], data["metrics"]["f1_macro"]) == ("succeeded", 1.0)
     assert data["result"]["versioning"]["scorer"] == "classification_f1"
     assert data["links"]["result"].endswith(f"/api/v1/jobs/{data['task_id']}/result")
+    alone = api.ask("GET", urlsplit(data["links"]["result_json"]).path)
+    assert alone.json() == data["result"]
     assert answer.json()["meta"]["task_id"] == data["task_id"]
 
 

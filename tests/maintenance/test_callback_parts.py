@@ -98,6 +98,7 @@ def test_a_success_tells_the_result_in_the_one_envelope() -> None:
     home = f"https://score.example.org/api/v1/jobs/{ended.job.task_id}"
     assert data["links"]["self"] == home
     assert data["links"]["result"] == f"{home}/result"
+    assert data["links"]["result_json"] == f"{home}/result.json"
     assert told["meta"] == {
         "task_id": ended.job.task_id,
         "callback_id": ended.callback.callback_id,

@@ -98,7 +98,7 @@ def links(job: Job, base: str) -> dict[str, str]:
     own = f"{base}{JOBS}/{job.task_id}"
     found = {"self": own, **{part: f"{own}/{part}" for part in _PARTS}}
     if STATES[job.state].final:
-        found["result"] = f"{own}/result"
+        found |= {"result": f"{own}/result", "result_json": f"{own}/result.json"}
     else:
         found["cancel"] = f"{own}/cancel"
     if job.state in TRANSITIONS[Move.RETRY][0]:

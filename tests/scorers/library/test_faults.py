@@ -404,6 +404,19 @@ def test_an_odd_name_of_a_missing_module_is_the_scorers_fault(
     assert library.failures()[str(mine)].code == "SCORER_NOT_FOUND"
 
 
+def test_a_path_that_means_no_scorer_is_refused_and_leaves_no_failure_behind(
+    library: Library, tmp_path: Path, mine: Path
+) -> None:
+    """It would never load, so nobody could make it go."""
+    (tmp_path / "notes.txt").write_text("x = 1")
+    for path in (tmp_path, tmp_path / "notes.txt", tmp_path / "nothing.py"):
+        assert refusal(library, path).code == "SCORER_NOT_FOUND"
+    assert library.failures() == {}
+    mine.write_text("def (")
+    refusal(library, mine)
+    assert list(library.failures()) == [str(mine)], "control: a scorer's file is told of"
+
+
 def test_forged_details_of_a_failure_are_not_kept(tmp_path: Path, mine: Path) -> None:
     def check(_code: Code, _sha256: str) -> list[ScorerCard]:
         forged = {"file": [1], "line": "abc", "missing": 5}

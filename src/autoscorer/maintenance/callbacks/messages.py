@@ -74,7 +74,11 @@ def links_of(task_id: str, public_url: str | None, *, has_result: bool) -> dict[
     job = f"{(public_url or '').rstrip('/')}/api/v1/jobs/{task_id}"
     links = {"self": job, "events": f"{job}/events", "log": f"{job}/log"}
     if has_result:
-        links |= {"result": f"{job}/result", "artifacts": f"{job}/artifacts"}
+        links |= {
+            "result": f"{job}/result",
+            "result_json": f"{job}/result.json",
+            "artifacts": f"{job}/artifacts",
+        }
     return links
 
 

@@ -14,7 +14,14 @@ from autoscorer.scorers.host import Code
 from autoscorer.scorers.library.index import Failure, Index, Source, check_ours
 from autoscorer.scorers.library.lookup import Lookup
 from autoscorer.scorers.library.names import check_names, conflicts, forget, old_versions, point, refuse
-from autoscorer.scorers.library.sources import Content, check_folder, read_source, source_path, unloadable
+from autoscorer.scorers.library.sources import (
+    Content,
+    check_folder,
+    may_be_source,
+    read_source,
+    source_path,
+    unloadable,
+)
 from autoscorer.utils.errors import AutoscorerError, Blame
 
 Check = Callable[[Code, str], list[ScorerCard]]
@@ -205,7 +212,7 @@ class Library(Lookup):
             known = index.sources.get(str(source))
             told = known.failure if known else None
             is_news = told is None or told.model_copy(update={"at": failure.at}) != failure
-            if is_news and (known or os.path.lexists(source)):
+            if is_news and (known or may_be_source(source)):
                 index.sources[str(source)] = Source(
                     tried=failure.sha256 if is_its_fault else None, failure=failure
                 )

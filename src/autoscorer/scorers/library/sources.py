@@ -44,6 +44,11 @@ def source_path(path: str | Path) -> Path:
     return absolute.parent if absolute.name == "__init__.py" else absolute
 
 
+def may_be_source(path: Path) -> bool:
+    """Whether somebody may mean a scorer by what lies there: a `.py` file or a package folder."""
+    return os.path.lexists(path if path.suffix == ".py" else path / "__init__.py")
+
+
 def read_source(path: Path) -> Content:
     """What lies at ``path``, all of it of one moment. Raises AutoscorerError SCORER_NOT_FOUND.
 

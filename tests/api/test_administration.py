@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from autoscorer.store.records import Presence
 from tests.api.cases import ROWS
 from tests.api.sites import ApiSite, close_api_site, make_api_site
 
@@ -100,12 +101,23 @@ def test_an_odd_callback_is_none(api: ApiSite, callback_id: str) -> None:
 
 
 def test_the_queue_is_counted_by_state(api: ApiSite) -> None:
-    assert api.ask("GET", "/api/v1/queue").json()["data"] == {"queues": {}}
+    assert api.ask("GET", "/api/v1/queue").json()["data"] == {"queues": {}, "workers": {}}
     api.job()
     api.job(queue="gpu")
     api.store.work.claim(queues=("gpu",), worker="w")
     counted = api.ask("GET", "/api/v1/queue", role="viewer").json()["data"]["queues"]
     assert counted == {"cpu": {"queued": 1}, "gpu": {"running": 1}}
+
+
+def test_who_waits_can_see_whether_anybody_takes_jobs(api: ApiSite) -> None:
+    for name, queues, paused in (
+        ("a", ("cpu", "score"), None),
+        ("b", ("cpu",), None),
+        ("c", ("gpu",), "disk"),
+    ):
+        api.store.workers.report(Presence(worker_id=name, machine="m", queues=queues, slots=2, paused=paused))
+    counted = api.ask("GET", "/api/v1/queue", role="participant").json()["data"]
+    assert counted == {"queues": {}, "workers": {"cpu": 2, "score": 1}}
 
 
 def planted() -> dict[str, str]:

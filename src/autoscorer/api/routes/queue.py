@@ -1,7 +1,8 @@
-"""The queue: how many jobs wait and run."""
+"""The queue: how many jobs wait and run, and who works on them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
 from pydantic import BaseModel
@@ -17,15 +18,20 @@ Reader = Annotated[Principal, may(Permission.READ_JOBS)]
 
 
 class QueueView(BaseModel):
-    """Jobs that have not ended, counted by queue and state."""
+    """Jobs that have not ended, counted by queue and state, and workers that take jobs now, by queue."""
 
     queues: dict[str, dict[str, int]]
+    workers: dict[str, int]
 
 
-@router.get("", response_model=Answer[QueueView], summary="How many jobs wait and run")
+@router.get(
+    "", response_model=Answer[QueueView], summary="How many jobs wait and run, and how many workers take them"
+)
 def show_queue(service: GivenService, principal: Reader) -> Response:
     """Of all organisations together: what decides how soon one's own is next."""
     queues: dict[str, dict[str, int]] = {}
     for (queue, state), count in sorted(service.store.jobs.counts().items()):
         queues.setdefault(queue, {})[str(state)] = count
-    return answer(QueueView(queues=queues))
+    present = [worker for worker in service.store.workers.present() if worker.paused is None]
+    workers = Counter(queue for worker in present for queue in worker.queues)
+    return answer(QueueView(queues=queues, workers=dict(sorted(workers.items()))))

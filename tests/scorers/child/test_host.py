@@ -6,14 +6,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import autoscorer
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.child.host import ChildHost
-from autoscorer.scorers.host import Code
+from autoscorer.scorers.host import Code, Entry
 from autoscorer.utils.errors import AutoscorerError
 from tests.cli import environment
 from tests.scorers.child import odd
@@ -76,6 +78,35 @@ def test_parameters_are_checked_apart(host: ChildHost) -> None:
     with pytest.raises(AutoscorerError) as caught:
         host.check_params(entry, {"nonsense": 1})
     assert (caught.value.code, caught.value.blame) == ("CONFIG_VALIDATION_ERROR", "organiser")
+
+
+def test_parameters_that_were_accepted_take_no_second_process(
+    host: ChildHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask = list[Any](), host._ask
+
+    def noted(request: dict[str, Any], *rest: Any) -> Any:
+        asked.append(request["params"])
+        return ask(request, *rest)
+
+    monkeypatch.setattr(host, "_ask", noted)
+    entry, other = (renamed("detection_map", letter * 64) for letter in "ef")
+    first, again = host.check_params(entry, {}), host.check_params(entry, {})
+    first["spoilt"] = True  # by whoever asked first
+    assert again == host.check_params(entry, {}) == Catalog().check_params(entry, {})
+    assert asked == [{}]
+    for _ in range(2):
+        with pytest.raises(AutoscorerError):
+            host.check_params(entry, {"nonsense": 1})
+    assert asked == [{}, {"nonsense": 1}, {"nonsense": 1}]
+    host.check_params(other, {})
+    assert asked[3:] == [{}]
+
+
+def renamed(name: str, sha256: str) -> Entry:
+    """The scorer as if it had other content."""
+    entry = Catalog().find(name)
+    return replace(entry, card=entry.card.model_copy(update={"sha256": sha256}))
 
 
 def test_a_file_describes_its_scorers(host: ChildHost) -> None:

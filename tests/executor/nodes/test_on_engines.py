@@ -217,6 +217,41 @@ def test_a_node_that_must_mount_and_sees_nothing_costs_a_job_no_try(
     assert "job_retried" not in events
 
 
+def test_a_job_whose_image_only_one_node_has_runs_there(
+    two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
+) -> None:
+    two[1].docker("tag", BUSYBOX, "autoscorer-test/only-here:1")
+    used = settings(tmp_path, image_pull_policy="never", **SIDECAR)
+    executor = placed(used, pool_of(used, nodes_at(two, 1, 0)))
+    context = JobContext(settings=used, choose=lambda: executor, catalog=Catalog())
+    spec = {"container": {"image": "autoscorer-test/only-here:1", "cmd": ["sh", "-c", PREDICT]}}
+    result = pipeline.run_then_score(context, make_workspace(spec=spec)).result
+    assert result.versioning["node"] == "b"
+    spec["container"]["image"] = "autoscorer-test/nowhere:1"  # the control: of nobody's image it is told so
+    with pytest.raises(AutoscorerError) as caught:
+        pipeline.run(context, make_workspace(spec=spec))
+    assert (caught.value.code, caught.value.blame) == ("IMAGE_NOT_PRESENT", "participant")
+
+
+def test_a_job_waits_for_an_engine_that_is_down_and_runs_when_it_is_back(
+    two: tuple[OwnEngine, OwnEngine], tmp_path: Path
+) -> None:
+    (only, _), used = two, settings(tmp_path, **SIDECAR)
+    only.stop(signal.SIGKILL)
+    pool = pool_of(used, nodes_at((only,), 0))
+    events: list[tuple[str, Any]] = []
+
+    def hear(name: str, facts: Any) -> None:
+        events.append((name, facts))
+        if name == "node_awaited":
+            only.start()
+
+    executor = PlacedExecutor(pool, lambda node: DockerExecutor(settings_on(node, used)), wait_s=120)
+    outcome = executor.run(container_plan(tmp_path, "true"), stop=lambda: None, on_event=hear)
+    assert outcome.details["node"] == "a"
+    assert events[0] == ("node_awaited", {"gpus": 0, "nodes": {"a": "no engine answers there"}})
+
+
 def test_with_nodes_in_the_configuration_the_composition_root_places_jobs(
     two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ def _refused(api: ApiSite, workspace: str, **who: Any) -> Any:
     answer = api.ask("POST", "/submit", json={"workspace": workspace, "action": "score"}, **who)
     assert answer.status_code == 404, answer.text
     error = answer.json()["error"]
-    assert error["message"] == f"There is no workspace {workspace}."
+    assert error["message"] == f"There is no workspace {workspace!r}."
     return error
 
 

@@ -47,7 +47,7 @@ def latest_job(
     query = JobQuery(organisation_id=organisation_id, submitted_by=subject, workspace=name, limit=_LOOKED_AT)
     jobs = service.store.jobs.page(query).jobs if name else ()
     if not jobs:
-        raise not_found(f"job of workspace {workspace}")
+        raise not_found(f"job of workspace {workspace!r}")
     return next(filter(rather, jobs), jobs[0])
 
 

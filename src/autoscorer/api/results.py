@@ -106,7 +106,7 @@ def _sha256(descriptor: int) -> str:
 
 def no_artifact(job: Job, name: str) -> AutoscorerError:
     """The one answer about an artifact that is not there, or not for this principal."""
-    return not_found(f"artifact {name[:100]} of job {job.task_id}")
+    return not_found(f"artifact {name[:100]!r} of job {job.task_id}")
 
 
 def _gone(job: Job) -> AutoscorerError:

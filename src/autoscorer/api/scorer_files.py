@@ -40,7 +40,7 @@ def source_of(service: Service, text: str, *, or_name: bool = False) -> Path:
             found = source_path(start / path)
             if _is_below(root, found) and os.path.lexists(found):
                 return found
-    raise not_found(f"scorer file {text[:200]}")
+    raise not_found(f"scorer file {text[:200]!r}")
 
 
 def record(service: Service, loaded: Loaded, *, by: str) -> None:

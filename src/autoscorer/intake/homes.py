@@ -198,7 +198,7 @@ def subject_slug(subject: str) -> str:
 
 def no_workspace(text: str) -> AutoscorerError:
     """The one answer about a workspace that is not there, or not for this principal."""
-    return not_found(f"workspace {text}")
+    return not_found(f"workspace {text!r}")
 
 
 def _lies_in_workspace(root: Path, parts: tuple[str, ...]) -> bool:

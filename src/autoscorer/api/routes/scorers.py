@@ -156,7 +156,7 @@ def end_watch(service: GivenService, principal: Manager, asked: Annotated[Unwatc
     """What was loaded goes on serving."""
     ended = service.watches.end(source_of(service, asked.file_path))
     if ended is None:
-        raise not_found(f"watch of {asked.file_path[:200]}")
+        raise not_found(f"watch of {asked.file_path[:200]!r}")
     return answer(_watch_view(ended))
 
 

@@ -96,9 +96,9 @@ def _panel(site: Site) -> RenderableType:
         "  -H 'Content-Type: application/json' -d '{\"workspace\": \"WORKSPACE\"}'\n"
         f"{_prefix(site)}autoscorer submit WORKSPACE --action pipeline --wait"
     )
-    return titled(
-        f"serving at {site.url}", Group(pairs(rows), Text(), Text(to_try, style="cyan")), colour="green"
-    )
+    # Below the box and unbroken, so that it can be copied.
+    shown = Text(to_try, style="cyan", no_wrap=True, overflow="ignore")
+    return Group(titled(f"serving at {site.url}", pairs(rows), colour="green"), shown)
 
 
 def _prefix(site: Site) -> str:

@@ -210,7 +210,7 @@ ANYTHING = st.recursive(
 )
 
 
-@given(st.integers(1, 2**62))
+@given(st.integers(1, 10**18 - 1))
 def test_a_size_that_is_told_is_read_as_the_same(size_bytes: int) -> None:
     assert parse_memory(memory_text(size_bytes)) == size_bytes
     assert (memory_text(4 * 2**40), memory_text(1536 * 2**20), memory_text(1001)) == ("4Ti", "1536Mi", "1001")

@@ -35,12 +35,17 @@ def test_a_url_of_no_database_we_can_use_is_the_operators_fault(url: str) -> Non
     assert "p4ss" not in caught.value.message
 
 
-def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+def test_a_server_that_is_not_there_is_told_to_the_operator_alone() -> None:
+    url = "postgresql://someone:p4ss@/d?host=/nowhere"
     with pytest.raises(AutoscorerError) as caught:
-        open_store("postgresql://someone:p4ss@/d?host=/nowhere")
+        open_store(url)
     assert (caught.value.code, caught.value.retryable) == ("STORE_UNAVAILABLE", True)
+    assert "nowhere" in str(caught.value), "whoever starts a process may read where it looked"
     assert "p4ss" not in str(caught.value)
-    assert "nowhere" not in str(caught.value)
+    with pytest.raises(AutoscorerError) as caught:
+        SqlStore(url).check()
+    assert caught.value.code == "STORE_UNAVAILABLE"
+    assert "nowhere" not in str(caught.value), "who asks a service may not"
 
 
 def test_a_file_that_cannot_be_made_is_the_operators_fault(tmp_path: Path) -> None:

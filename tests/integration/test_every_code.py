@@ -113,7 +113,8 @@ def _(make: MakeWorkspace, tmp: Path) -> dict[str, Any]:
 
 @provokes("RESOURCE_UNAVAILABLE", "nodes")
 def _(make: MakeWorkspace, tmp: Path) -> dict[str, Any]:
-    return on_docker(make, NODES=f'[{{"name": "a", "host": "unix://{tmp / "none.sock"}"}}]')
+    nodes = f'[{{"name": "a", "host": "unix://{tmp / "none.sock"}"}}]'
+    return on_docker(make, NODES=nodes, NODE_WAIT="0")
 
 
 @provokes("IMAGE_NOT_PRESENT")

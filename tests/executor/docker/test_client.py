@@ -167,7 +167,7 @@ def test_docker_is_imported_only_to_connect(statement: str) -> None:
     quick = (
         "from autoscorer.utils.config import Config\n"
         "from autoscorer.executor.docker.client import answers\n"
-        "answers(Config('/nonexistent', environ={'DOCKER_HOST': 'unix:///nonexistent'}).settings)"
+        "answers(Config('/nonexistent.yaml', environ={'DOCKER_HOST': 'unix:///nonexistent'}).settings)"
     )
     program = f"{quick if statement == 'QUICK' else statement}\nimport sys; print('docker' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -16,11 +16,11 @@ from autoscorer.executor.docker import preflight
 from autoscorer.executor.nodes.pool import is_nodes_fault
 from autoscorer.utils.errors import AutoscorerError
 from tests.executor.docker.containers import container_plan, docker, run_container
+from tests.imaging import KEPT_BUSYBOX
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 MakeImage = Callable[..., str]
-BUSYBOX = Path("/bin/busybox")
 
 
 def entry(name: str, kind: bytes, *, link: str = "") -> tarfile.TarInfo:
@@ -39,7 +39,7 @@ def make_image() -> Iterator[MakeImage]:
         with tarfile.open(fileobj=content, mode="w") as tar:
             for info in entries:
                 tar.addfile(info)
-            tar.add(BUSYBOX.resolve(), "bin/busybox")
+            tar.add(KEPT_BUSYBOX, "bin/busybox")
             for applet in ("sh", "id", "cat", "ls"):
                 tar.addfile(entry(f"bin/{applet}", tarfile.SYMTYPE, link="busybox"))
         name = f"autoscorer-test/hostile:{uuid.uuid4().hex}"  # tests beside this one have theirs

@@ -118,9 +118,9 @@ def test_an_engine_of_another_authority_is_not_believed(certificates: Path, ours
 def test_what_is_missing_of_a_certificate_is_a_fault_of_the_configuration(ours: Path) -> None:
     (ours / "key.pem").unlink()
     environ = {"DOCKER_HOST": "tcp://h:1", "DOCKER_TLS_VERIFY": "true", "DOCKER_CERT_PATH": str(ours)}
-    (fault,) = Config("/nonexistent", environ=environ).validate()
+    (fault,) = Config("/nonexistent/config.yaml", environ=environ).validate()
     assert (fault.key, fault.expected) == ("DOCKER_CERT_PATH", "a folder with key.pem")
     shutil.copy(ours / "cert.pem", ours / "key.pem")
-    assert Config("/nonexistent", environ=environ).validate() == []
-    (fault,) = Config("/nonexistent", environ={**environ, "DOCKER_TLS_VERIFY": "false"}).validate()
+    assert Config("/nonexistent/config.yaml", environ=environ).validate() == []
+    (fault,) = Config("/nonexistent/c.yaml", environ={**environ, "DOCKER_TLS_VERIFY": "false"}).validate()
     assert fault.expected == "DOCKER_TLS_VERIFY: true with it"

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from autoscorer.store.sql.tables import metadata
-from autoscorer.store.sql_store import open_store
+from autoscorer.store.sql_store import SqlStore, open_store
 from tests.store.postgres import Server, postgres
 
 
@@ -43,3 +43,17 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """Each kind of database in turn."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[SqlStore]:
+    """A store on each kind of database."""
+    store = SqlStore(database_url)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def acme(store: SqlStore) -> str:
+    """The id of an organisation in it."""
+    return store.access.add_organisation("acme").organisation_id

@@ -29,18 +29,6 @@ T = TypeVar("T")
 JOBS = 40
 
 
-@pytest.fixture
-def store(database_url: str) -> Iterator[SqlStore]:
-    store = SqlStore(database_url)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def acme(store: SqlStore) -> str:
-    return store.access.add_organisation("acme").organisation_id
-
-
 def test_four_workers_drain_a_queue_and_each_job_is_claimed_once(
     store: SqlStore, acme: str, database_url: str
 ) -> None:

@@ -17,18 +17,6 @@ from autoscorer.utils.errors import AutoscorerError
 from tests.contracts.store_cases import new_job
 
 
-@pytest.fixture
-def store(database_url: str) -> Iterator[SqlStore]:
-    store = SqlStore(database_url)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def acme(store: SqlStore) -> str:
-    return store.access.add_organisation("acme").organisation_id
-
-
 @contextmanager
 def ends(store: SqlStore) -> Iterator[list[str]]:
     """How each transaction ended meanwhile."""

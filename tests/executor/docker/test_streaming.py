@@ -8,11 +8,10 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from autoscorer import pipeline
 from autoscorer.confine import properties
 from autoscorer.executor.base import AttemptPlan, RunOutcome, StopReason
 from autoscorer.executor.docker.client import connect
@@ -22,13 +21,9 @@ from autoscorer.executor.docker_executor import DockerExecutor
 from autoscorer.executor.failures import verdict
 from autoscorer.executor.nodes.pool import is_nodes_fault
 from autoscorer.harvest import HarvestPolicy
-from autoscorer.runtime import job_context
-from autoscorer.scorers.catalog import Catalog
-from autoscorer.utils.config import Config, Settings
+from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
-from tests.attacks import disk, outputs
-from tests.attacks.arena import Arena
-from tests.attacks.case import Attack
+from tests.attacks.streamed import ATTACKS, check_contained
 from tests.executor.attempts import limits
 from tests.executor.docker.containers import (
     BUSYBOX,
@@ -49,10 +44,6 @@ from tests.executor.docker.test_tls import certificates, ours
 __all__ = ["certificates", "ours"]
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 ROOTLESS = pytest.mark.skipif(os.geteuid() != 0, reason="an engine of one's own takes root")
-ATTACKS = {row.name: row for row in (*outputs.ATTACKS, *disk.ATTACKS) if not row.long}
-# No kernel holds this one here: the output is looked at once a second, and by then it has won. Nothing of
-# it is taken.
-BRAKED = ("a million empty files",)
 STREAM: dict[str, Any] = {"docker_transport": "stream", **SIDECAR}
 
 
@@ -257,29 +248,10 @@ def test_a_sidecar_that_somebody_removes_is_no_fault_of_the_program(tmp_path: Pa
     assert (ran.error.code, ran.error.blame) == ("CONTAINER_WAIT_FAILED", "platform")
 
 
-class _Images:
-    def name(self, image: str) -> str:
-        return image
-
-
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_on_output_disk_or_log_gets_its_code_and_does_no_harm(tmp_path: Path, name: str) -> None:
-    """The controls, the same programs where nothing holds them, are in tests/attacks/test_containment.py."""
-    attack: Attack = ATTACKS[name]
-    arena = Arena(engine=None, host="", root=tmp_path, images=cast(Any, _Images()))
-    given = {"DOCKER_TRANSPORT": "stream", "DOCKER_HELPER_IMAGE": BUSYBOX, "DATA_DIR": str(tmp_path / "data")}
-    workspace = arena.workspace(attack)
-    used = Config(tmp_path / "none.yaml", environ=given | dict(attack.settings)).settings
-    error = None
-    try:
-        pipeline.run(job_context(used, Catalog(), backend="docker"), workspace)
-    except AutoscorerError as exc:
-        error = exc
-    assert (error.code if error else None) in attack.expected, error
-    assert error is None or error.blame == attack.blame
-    if name not in BRAKED:
-        assert not attack.harm(arena.seen(workspace, error))
-    assert os.listdir(workspace / ".attempts") == []
+    given = {"DOCKER_TRANSPORT": "stream", "DOCKER_HELPER_IMAGE": BUSYBOX}
+    workspace = check_contained(name, tmp_path, given, backend="docker")
     assert [*containers_of(workspace), *volumes_of(workspace)] == []
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from autoscorer.scorers.catalog import Catalog
+from autoscorer.scorers.child import nursery
 from autoscorer.scorers.child.host import ChildHost
 from autoscorer.utils.errors import AutoscorerError
 from tests.attacks.record import Record
 from tests.scorers.child import faults, odd, spies
 from tests.scorers.child.faults import Fault
 from tests.scorers.child.test_lifetimes import wait_for, zygote_of
+from tests.scorers.child.test_waiting_keepers import blind
 from tests.scorers.child.traces import left_since, traces
 from tests.scorers.child.unguarded import outcome_of
 
@@ -88,9 +90,15 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Su
 
 @each_fault
 def test_a_fault_of_a_scorer_is_contained(
-    surroundings: Surroundings, record: Record, tmp_path: Path, group: str, fault: Fault
+    surroundings: Surroundings,
+    record: Record,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    group: str,
+    fault: Fault,
 ) -> None:
     record.tried(group, fault.name, expected=fault.expected, blame="organiser")
+    monkeypatch.setattr(nursery, "_command", blind)  # other tests mount something all the time
     host = ChildHost(odd.settings(**fault.settings))
     host._nursery._waiting_keepers = 1  # as in the service: its process was there before
     follow_up = Catalog().find("classification_accuracy")

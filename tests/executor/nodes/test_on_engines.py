@@ -47,7 +47,16 @@ PREDICT = "printf 'id,label\\n1,cat\\n2,cat\\n' > output/pred.csv"
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[tuple[OwnEngine, OwnEngine]]:
+    """Two engines of the test's own, to be killed."""
     with far_engine(tmp_path) as one, far_engine(tmp_path) as other:
+        yield one, other
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OwnEngine, OwnEngine]]:
+    """Two engines for all tests that kill none; each leaves them empty."""
+    hidden = tmp_path_factory.getbasetemp()
+    with far_engine(hidden) as one, far_engine(hidden) as other:
         yield one, other
 
 
@@ -88,10 +97,10 @@ def job(make: MakeWorkspace, script: str) -> Path:
 
 
 def test_jobs_of_two_workers_are_spread_by_what_the_engines_say(
-    two: tuple[OwnEngine, OwnEngine], tmp_path: Path
+    lasting: tuple[OwnEngine, OwnEngine], tmp_path: Path
 ) -> None:
     used = settings(tmp_path, **SIDECAR)
-    nodes = nodes_at(two, 0, 0)
+    nodes = nodes_at(lasting, 0, 0)
     started = threading.Barrier(2, timeout=120)
 
     def run(number: int) -> Any:
@@ -112,7 +121,7 @@ def test_jobs_of_two_workers_are_spread_by_what_the_engines_say(
 
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(run, range(2))) == ["a", "b"]
-    assert [left_on(engine) for engine in two] == [[], []]
+    assert [left_on(engine) for engine in lasting] == [[], []]
 
 
 @pytest.mark.fault("a node killed mid-run")
@@ -155,10 +164,10 @@ def test_a_node_killed_mid_run_is_the_platforms_fault_and_the_job_ends_well_on_a
 
 @pytest.mark.fault("a node killed mid-run", is_control=True)
 def test_control_with_its_node_up_the_same_job_stays_there(
-    two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
+    lasting: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
 ) -> None:
     used = settings(tmp_path, **SIDECAR)
-    executor = placed(used, pool_of(used, nodes_at(two, 1, 0)))
+    executor = placed(used, pool_of(used, nodes_at(lasting, 1, 0)))
     context = JobContext(settings=used, choose=lambda: executor, catalog=Catalog())
     workspace = job(make_workspace, f"sleep 1; {PREDICT}")
     assert pipeline.run_then_score(context, workspace).result.versioning["node"] == "a"
@@ -253,11 +262,11 @@ def test_a_job_waits_for_an_engine_that_is_down_and_runs_when_it_is_back(
 
 
 def test_with_nodes_in_the_configuration_the_composition_root_places_jobs(
-    two: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
+    lasting: tuple[OwnEngine, OwnEngine], make_workspace: MakeWorkspace, tmp_path: Path
 ) -> None:
     from autoscorer.runtime import job_context
 
-    used = replace(settings(tmp_path, **SIDECAR), nodes=nodes_at(two, 0, 2))
+    used = replace(settings(tmp_path, **SIDECAR), nodes=nodes_at(lasting, 0, 2))
     result = pipeline.run_then_score(
         job_context(used, Catalog(), backend="auto"), job(make_workspace, PREDICT)
     ).result
@@ -266,20 +275,20 @@ def test_with_nodes_in_the_configuration_the_composition_root_places_jobs(
 
 
 def test_the_doctor_tries_each_node_and_says_what_to_do(
-    two: tuple[OwnEngine, OwnEngine], tmp_path: Path
+    lasting: tuple[OwnEngine, OwnEngine], tmp_path: Path
 ) -> None:
     from autoscorer.runtime import diagnose
 
-    one, other = two
+    one, other = lasting
     lacking = replace(settings(tmp_path, image_pull_policy="never"), docker_helper_image="absent/image:1")
     silent = Node(name="c", host="tcp://127.0.0.1:1")
-    found = diagnose("docker", replace(lacking, nodes=(*nodes_at(two, 2, 0), silent)))
+    found = diagnose("docker", replace(lacking, nodes=(*nodes_at(lasting, 2, 0), silent)))
     assert found.failing == ["node a", "node b", "node c"]
     details = {probe.name: probe.detail for probe in found.probes}
     assert "docker pull absent/image:1" in details["node a"]
     assert "nothing listens" in details["node c"]
-    mounting = replace(nodes_at(two, 0, 0)[0], transport="bind")
-    used = replace(settings(tmp_path, **SIDECAR), nodes=(mounting, nodes_at(two, 0, 3)[1]))
+    mounting = replace(nodes_at(lasting, 0, 0)[0], transport="bind")
+    used = replace(settings(tmp_path, **SIDECAR), nodes=(mounting, nodes_at(lasting, 0, 3)[1]))
     found = diagnose("docker", used)
     details = {probe.name: probe.detail for probe in found.probes}
     assert found.failing == ["node a"]
@@ -289,9 +298,9 @@ def test_the_doctor_tries_each_node_and_says_what_to_do(
 
 
 def test_a_worker_of_the_service_runs_its_jobs_on_nodes(
-    two: tuple[OwnEngine, OwnEngine], tmp_path: Path
+    lasting: tuple[OwnEngine, OwnEngine], tmp_path: Path
 ) -> None:
-    nodes = [{"name": node.name, "host": node.host, "gpus": node.gpus} for node in nodes_at(two, 0, 1)]
+    nodes = [{"name": node.name, "host": node.host, "gpus": node.gpus} for node in nodes_at(lasting, 0, 1)]
     site = make_site(tmp_path / "site", NODES=json.dumps(nodes), DOCKER_HELPER_IMAGE=BUSYBOX)
     store = site.open_store()
     folder = site.workspace(container={"image": BUSYBOX, "cmd": ["sh", "-c", PREDICT]})
@@ -301,5 +310,5 @@ def test_a_worker_of_the_service_runs_its_jobs_on_nodes(
     stored = store.jobs.result(job.task_id)
     assert stored is not None
     assert stored.body["versioning"]["node"] == "b"
-    assert [left_on(engine) for engine in two] == [[], []]
+    assert [left_on(engine) for engine in lasting] == [[], []]
     site.close()

@@ -10,7 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Tests run side by side; benchmarks never do.
 WORKERS ?= $(shell nproc)
 # A temporary folder of its own: pytest's shared one is cleaned up by every other run on the machine.
-PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; $(BED) $(BIN)/pytest -n $(WORKERS) --basetemp "$$folder/t"
+PYTEST = folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(BED) $(BIN)/pytest -n $(WORKERS) --dist worksteal --basetemp "$$folder/t"
 # With a Docker engine, started where none answers and stopped again afterwards.
 test test-docker reliability chaos: BED = scripts/testbed run
 
@@ -40,6 +41,8 @@ demo: .venv/.core ## Score an example: run a program in the sandbox, compare wit
 serve: .venv/.core ## Start the service on this checkout, at http://127.0.0.1:8000
 	@scripts/serve
 
+# Containers and services keep them waiting a third of the time.
+test test-docker: WORKERS = $(shell echo $$(($$(nproc) + 2)))
 test: .venv/.dev ## Run the tests, bringing up what they need
 	@scripts/test-services
 	@$(PYTEST) -m 'not long and not k8s'

@@ -359,6 +359,18 @@ def test_a_tokens_secret_is_shown_when_it_is_made_and_in_no_list(stub: Stub, env
     assert stub.asked[-1].target == "/api/v1/tokens?organisation=acme"
 
 
+def test_each_token_is_a_line_of_eighty_columns(stub: Stub, env: dict[str, str]) -> None:
+    token_id = "ca68d616-a665-4e41-ad80-0c1a033a82c3"
+    every = [
+        {**MADE, "token_id": token_id, **times}
+        for times in ({}, {"expires_at": "2027-03-04T00:00:00Z"}, {"revoked_at": "2026-01-02T00:00:00Z"})
+    ]
+    stub.on("GET /api/v1/tokens", ok({"tokens": every}))
+    _, screen = on_a_terminal_with(env, "tokens", "list")
+    for valid in ("for ever", "until 2027-03-04", "revoked 2026-01-02"):
+        assert f"{token_id}  ada      participant  {valid}" in screen
+
+
 def test_a_token_is_revoked_by_its_id(stub: Stub, env: dict[str, str]) -> None:
     stub.on("DELETE /api/v1/tokens/k1", ok({**MADE, "revoked_at": "2026-01-02T00:00:00Z"}))
     assert call("tokens", "revoke", "k1", env=env).answer["data"]["token"]["revoked_at"]

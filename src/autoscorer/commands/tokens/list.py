@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autoscorer.commands._frame import Answer, Frame, execute
 from autoscorer.commands._options import JsonOption
 from autoscorer.commands._service import open_client
+
+if TYPE_CHECKING:
+    from autoscorer.schemas.service import TokenView
 
 
 def command(
@@ -25,13 +28,14 @@ def command(
         from autoscorer.commands._panels import table
 
         tokens = open_client(frame).tokens(organisation)
-        columns = ("id", "subject", "role", "begins with", "made", "expires", "revoked")
-        times = [(one.created_at, one.expires_at or "never", one.revoked_at or "") for one in tokens]
-        rows = [
-            (one.token_id, one.subject, one.role, f"{one.prefix}…", *(at[:10] for at in moments))  # the day
-            for one, moments in zip(tokens, times, strict=True)
-        ]
+        rows = [(one.token_id, one.subject, one.role, _valid(one)) for one in tokens]
         data = {"tokens": [one.model_dump(exclude={"secret"}) for one in tokens]}
-        return Answer(data, lambda: table(columns, rows))
+        return Answer(data, lambda: table(("id", "subject", "role", "valid"), rows))
 
     execute(context, work, as_json=as_json)
+
+
+def _valid(token: TokenView) -> str:
+    if token.revoked_at is not None:
+        return f"revoked {token.revoked_at[:10]}"
+    return f"until {token.expires_at[:10]}" if token.expires_at is not None else "for ever"

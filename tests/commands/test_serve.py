@@ -118,6 +118,7 @@ def test_on_a_terminal_it_shows_how_to_use_it_and_no_secret(site: Site) -> None:
     assert token not in screen
     # To be copied: on a line of its own, with no frame around it and no break in it.
     assert [line for line in screen.splitlines() if '/pipeline -H "Authorization: Bearer $TOKEN" \\' in line]
+    assert f"TOKEN=$(cat {site.settings.data_dir / 'operator.token'})" in screen
     assert not [line for line in screen.splitlines() if "curl" in line and "│" in line]
 
 

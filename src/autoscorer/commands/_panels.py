@@ -26,7 +26,7 @@ _PARTICULARS = ("file", "path", "line", "index", "expected", "example", "offende
 def show(panel: RenderableType, warnings: Sequence[Warning_]) -> None:
     """Print a panel and the warnings below it."""
     console = Console()
-    console.print(panel)
+    console.print(panel, crop=False)  # a command to be copied may be longer than the screen
     for warning in warnings:
         console.print(f"[yellow]⚠ {warning.code}[/] {escape(printable(warning.message))}")
 

@@ -17,6 +17,10 @@ from tests.executor.attempts import eventually
 from tests.executor.docker.containers import BUSYBOX, mounts_below
 from tests.executor.docker.registries import free_port
 
+# A mount namespace is made with all mounts there are: one of another test's capped output would keep its loop
+# device for as long as the engine is up.
+LET_GO = "grep -o '^/dev/loop[^ ]* [^ ]*' /proc/mounts | cut -d ' ' -f 2 | xargs -r umount -l"
+
 
 class OwnEngine:
     """dockerd with everything of it below ``folder``, and the busybox image in it.
@@ -72,7 +76,7 @@ class OwnEngine:
         files = {"tlscacert": "ca.pem", "tlscert": "engine.pem", "tlskey": "engine.key"}
         tls = [f"--{flag}={keys / name}" for flag, name in files.items()] if keys else []
         listen = [f"--host={self.address}", "--tlsverify" if keys else "--tls=false", *tls]
-        script = f'mount -t tmpfs none "$0" && exec "$@" {shlex.join(listen)}'
+        script = f'{LET_GO}; mount -t tmpfs none "$0" && exec "$@" {shlex.join(listen)}'
         return ["unshare", "-m", "sh", "-c", script, str(self._hidden)]
 
     def _forget_a_dead_containerd(self) -> None:

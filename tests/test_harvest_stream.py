@@ -7,6 +7,7 @@ import os
 import socket
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 
 from autoscorer.harvest import HarvestPolicy, harvest
 from autoscorer.harvest_stream import harvest_stream
+from autoscorer.unpacking.tar_stream import CutOffError
 from autoscorer.utils.artifacts import remove_tree
 from autoscorer.utils.errors import AutoscorerError
 
 INVALID = "OUTPUT_INVALID of the participant"
+CUT_OFF = "cut off"
 POLICY = HarvestPolicy(max_bytes=10_000, max_entries=20, max_depth=4)
 
 
@@ -37,6 +40,8 @@ def code_of(take: Callable[[Path], object], target: Path) -> str | None:
         take(target)
     except AutoscorerError as exc:
         return f"{exc.code} of the {exc.blame}"
+    except CutOffError:
+        return CUT_OFF
     return None
 
 
@@ -156,7 +161,21 @@ def test_whatever_is_done_to_an_archive_ends_in_a_code_or_in_plain_files(
         if at < len(content):
             content[at] ^= by
     code = code_of(lambda target: harvest_stream(io.BytesIO(content), target, POLICY), root / "taken")
-    assert code in (None, INVALID, "OUTPUT_LIMIT of the participant")
+    assert code in (None, INVALID, CUT_OFF, "OUTPUT_LIMIT of the participant")
     assert all(
         path.is_relative_to(root / "taken") and not path.is_symlink() for path in (root / "taken").rglob("*")
     )
+
+
+def test_an_archive_that_stops_anywhere_is_cut_off_and_never_taken_for_a_whole_one(tmp_path: Path) -> None:
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "a" / "pred.csv").write_text("id,label\n1,cat\n")
+    content = packed(tmp_path / "out").getvalue()
+    mark = len(content.rstrip(b"\0")) // 512 * 512 + 512  # where the blocks of zeros begin
+
+    def code_of_first(length: int) -> str | None:
+        take = partial(harvest_stream, io.BytesIO(content[:length]), policy=POLICY)
+        return code_of(take, tmp_path / "taken")
+
+    assert {code_of_first(length) for length in range(mark + 1)} == {CUT_OFF}
+    assert code_of_first(mark + 512) is None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autoscorer.harvest import RESERVED, Harvest, HarvestPolicy, Taking
-from autoscorer.unpacking.tar_stream import BrokenArchiveError, Kind, Member, Readable, TarStream
+from autoscorer.unpacking.tar_stream import BrokenArchiveError, CutOffError, Kind, Member, Readable, TarStream
 
 _ODD = {
     Kind.SYMLINK: "is a symbolic link; only regular files are taken",
@@ -19,7 +19,8 @@ def harvest_stream(source: Readable, target: Path, policy: HarvestPolicy) -> Har
     """Write the regular files of the archive of a folder into the new folder ``target``.
 
     Names stand below the folder (``./a/b``), each after the folder it lies in. Raises AutoscorerError as
-    `harvest.harvest` does, OUTPUT_INVALID for an archive that is broken too; and what ``source`` raises.
+    `harvest.harvest` does, OUTPUT_INVALID for an archive that is broken too; CutOffError for one that ends
+    too early, which only whoever knows where it comes from can judge; and what ``source`` raises.
     """
     target.mkdir(mode=0o755)
     reading = _Reading(policy)
@@ -40,7 +41,9 @@ def harvest_stream(source: Readable, target: Path, policy: HarvestPolicy) -> Har
                 reading.refuse(path, "stands in the archive before its folder")
             reading.take(path, member, stream.chunks(), target, folders)
         if not stream.ended_by_mark:
-            raise BrokenArchiveError("it ends before its end")
+            raise CutOffError("it ends before its end")
+    except CutOffError:
+        raise
     except BrokenArchiveError as exc:
         reading.refuse((), f"could not be read: {exc}")
     return reading.taken

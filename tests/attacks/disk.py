@@ -30,6 +30,16 @@ for number in range(int(os.environ["GOAL"])):
     except OSError: sys.exit(3)
 print("WON", flush=True)
 """
+FILL_FAR_DOWN = """
+import os, sys
+os.chdir("output")
+for _ in range(18): os.mkdir("d" * 250); os.chdir("d" * 250)
+for number in range(int(os.environ["GOAL"])):
+    try:
+        with open(str(number), "wb") as file: file.write(b"x" * 2**20)
+    except OSError: sys.exit(3)
+print("WON", flush=True)
+"""
 MANY_FILES = """
 import os, sys
 for number in range(int(os.environ["GOAL"])):
@@ -67,6 +77,14 @@ ATTACKS = [
     Attack(
         name="fills the disk in a folder that cannot be read",
         program=FILL_HIDDEN,
+        goal=10_000,
+        settings=CAP,
+        expected=("OUTPUT_LIMIT",),
+        control=Plain(goal=100),
+    ),
+    Attack(
+        name="fills the disk below a path too long to name",
+        program=FILL_FAR_DOWN,
         goal=10_000,
         settings=CAP,
         expected=("OUTPUT_LIMIT",),

@@ -23,6 +23,10 @@ class BrokenArchiveError(ValueError):
     """The archive is not one we read; the text says what is wrong with it."""
 
 
+class CutOffError(BrokenArchiveError):
+    """The archive is one we read as far as it goes, and it ends too early."""
+
+
 class Kind(StrEnum):
     FILE = "file"
     FOLDER = "folder"
@@ -86,7 +90,7 @@ class TarStream:
         while self._left:
             piece = self._source.read(min(self._left, CHUNK_BYTES))
             if not piece:
-                raise BrokenArchiveError("it ends in the middle of a member")
+                raise CutOffError("it ends in the middle of a member")
             self._left -= len(piece)
             yield piece
 
@@ -135,7 +139,7 @@ class TarStream:
         while len(content) < size:
             piece = self._source.read(size - len(content))
             if not piece:
-                raise BrokenArchiveError("it ends in the middle of a member")
+                raise CutOffError("it ends in the middle of a member")
             content += piece
         return content
 

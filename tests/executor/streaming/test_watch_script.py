@@ -22,6 +22,10 @@ pytestmark = [
 ]
 NOBODY = 65534
 ALLOWED: Limits = replace(limits(), output_bytes=2**20, output_entries=50)
+FAR_DOWN = (
+    "d=$(printf 'd%.0s' $(seq 250)); for i in $(seq 18); do mkdir $d && cd -P $d; done; "
+    "head -c 20971520 /dev/zero > x"
+)
 HIDE = "mkdir -m 300 h && for i in $(seq 20); do head -c 1048576 /dev/zero > h/$i; done"
 
 
@@ -65,8 +69,9 @@ def flipping(tool: str) -> str:
         (HIDE, ""),
         (HIDE, flipping("du")),
         ("mkdir h && for i in $(seq 60); do : > h/$i; done", flipping("find")),
+        (FAR_DOWN, ""),
     ],
-    ids=["hidden", "hidden from the measure", "hidden from the count"],
+    ids=["hidden", "hidden from the measure", "hidden from the count", "too far down to be named"],
 )
 def test_what_stands_in_a_folder_that_cannot_be_read_is_too_much(
     output: Path, monkeypatch: pytest.MonkeyPatch, program: str, then: str
@@ -74,7 +79,8 @@ def test_what_stands_in_a_folder_that_cannot_be_read_is_too_much(
     assert shell(program, output) == 0
     assert shell(then + scripts.watch_script(ALLOWED), output) == scripts.OVER_BYTES
     # The control: to whom nobody's complaints are told, 20 MiB of 1, or 60 files of 50, are never noticed
-    monkeypatch.setattr(scripts, "_AT_MOST", scripts._AT_MOST.replace(scripts._DENIED, "-"))
+    for words in scripts._HIDING:
+        monkeypatch.setattr(scripts, "_AT_MOST", scripts._AT_MOST.replace(words, "-"))
     assert shell(then + scripts.watch_script(ALLOWED), output, timeout_s=4) is None
 
 

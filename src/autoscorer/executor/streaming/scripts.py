@@ -17,11 +17,12 @@ SOCKET, OVER_BYTES, OVER_ENTRIES, OVER_DEPTH = 45, 44, 43, 42
 _WORKSPACE = f"{VOLUMES_AT}/workspace"
 _OUTPUT = f"{VOLUMES_AT}/output"
 _DEPTH = HarvestPolicy(max_bytes=0).max_depth
-_DENIED = "Permission denied"  # in every tool's words
+_HIDING = ("Permission denied", "File name too long")  # in every tool's words
+_HIDES = "|".join(f'*"{words}"*' for words in _HIDING)
 # Complaints come among the figures, and a name may look like one: the largest counts.
 _AT_MOST = (
     "at_most() { most=; while read -r n rest; do "
-    f'case "$n $rest" in *"{_DENIED}"*) echo "$n $rest" >&2; exit {OVER_BYTES};; esac; '
+    f'case "$n $rest" in {_HIDES}) echo "$n $rest" >&2; exit {OVER_BYTES};; esac; '
     'case "$n" in ""|*[!0-9]*) ;; *) [ -n "$most" ] && [ "$n" -le "$most" ] || most=$n;; esac; '
     'done; [ "$most" -le "$1" ] || exit "$2"; }; '
 )
@@ -63,9 +64,10 @@ def watch_script(limits: Limits) -> str:
     """Runs beside the program and ends with a code of its own as soon as it has written too much.
 
     Space is counted as it is taken from the disk. A folder that its owner, the program's user and ours, may
-    not read hides what is in it, so it counts as too much. Whoever counts says so himself, at that moment: a
-    program can hear a look begin, and open its folder for any look before and after. A mere failure does not
-    count: folders come and go. Of what has no name any more or is moved about meanwhile, the harvest judges.
+    not read, or whose path is too long to name, hides what is in it, so it counts as too much. Whoever counts
+    says so himself, at that moment: a program can hear a look begin, and open its folder for any look before
+    and after. A mere failure does not count: folders come and go. Of what has no name any more or is moved
+    about meanwhile, the harvest judges.
     """
     kib = -(-limits.output_bytes // 1024) + 1024  # what folders and files take besides their content
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from autoscorer.executor.streaming import scripts
 from autoscorer.executor.streaming.packing import Package
 from autoscorer.harvest import Harvest, HarvestPolicy, Taking
 from autoscorer.harvest_stream import harvest_stream
+from autoscorer.unpacking.tar_stream import CutOffError
 from autoscorer.utils.artifacts import remove_tree
 from autoscorer.utils.errors import AutoscorerError
 
 TRIES = 3
+_KILLED = 128 + signal.SIGKILL
 
 
 class Command(Protocol):
@@ -92,12 +95,14 @@ def bring_in(sidecar: Sidecar, package: Package, *, stop: StopSignal) -> None:
 def take_output(sidecar: Sidecar, limits: Limits, target: Path, policy: HarvestPolicy) -> Harvest:
     """Harvest what the program left, as a tar that the sidecar writes; a broken connection is tried again.
 
-    Raises OUTPUT_INVALID, OUTPUT_LIMIT, and CONTAINER_WAIT_FAILED when the sidecar is out of reach.
+    So is a tar that is not whole, whatever its writer says, or whose writer was killed: others may kill the
+    sidecar. Raises OUTPUT_INVALID, OUTPUT_LIMIT, and CONTAINER_WAIT_FAILED when the sidecar is out of reach.
     """
+    passing: tuple[type[Exception], ...] = (*sidecar.lost, CutOffError)
     for tries in range(1, TRIES + 1):
         try:
-            return _take_once(sidecar, limits, target, policy)
-        except sidecar.lost as exc:
+            return _take_once(sidecar, limits, target, policy, is_last=tries == TRIES)
+        except passing as exc:
             if tries == TRIES:
                 message = "The container was lost before its output had been taken."
                 details = {"engine": sidecar.said(str(exc))}
@@ -105,34 +110,25 @@ def take_output(sidecar: Sidecar, limits: Limits, target: Path, policy: HarvestP
     raise AssertionError
 
 
-def _take_once(sidecar: Sidecar, limits: Limits, target: Path, policy: HarvestPolicy) -> Harvest:
+def _take_once(
+    sidecar: Sidecar, limits: Limits, target: Path, policy: HarvestPolicy, *, is_last: bool
+) -> Harvest:
     remove_tree(target)
     with sidecar.run(["sh", "-c", scripts.send_script(limits)], takes_input=False) as command:
-        early = command.read(1)
-        if not early:
-            _check_end(sidecar, command, policy)
-        taken = harvest_stream(_Rest(early, command), target, policy)
-        _check_end(sidecar, command, policy)
+        try:
+            taken = harvest_stream(command, target, policy)
+        except CutOffError:
+            _check_end(sidecar, command, policy, is_last=is_last)  # what its writer tells of comes first
+            raise
+        _check_end(sidecar, command, policy, is_last=is_last)
         return taken
 
 
-class _Rest:
-    """A command's output, the first bytes of which were looked at already."""
-
-    def __init__(self, early: bytes, command: Command) -> None:
-        self._early = early
-        self._command = command
-
-    def read(self, size: int, /) -> bytes:
-        if self._early:
-            piece, self._early = self._early[:size], self._early[size:]
-            return piece
-        return self._command.read(size)
-
-
-def _check_end(sidecar: Sidecar, command: Command, policy: HarvestPolicy) -> None:
+def _check_end(sidecar: Sidecar, command: Command, policy: HarvestPolicy, *, is_last: bool) -> None:
     """Raise unless the sidecar read everything: what it cannot read, the program made so."""
     code = command.exit_code()
+    if code == _KILLED and not is_last:
+        raise CutOffError("its writer was killed")
     if code == scripts.OVER_ENTRIES:
         Taking(policy).too_much("entries", policy.max_entries)
     if code == scripts.OVER_DEPTH:

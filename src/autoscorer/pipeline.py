@@ -23,7 +23,7 @@ from autoscorer.schemas.job import JobSpec, SpecFault, spec_error
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.evaluation import evaluate
 from autoscorer.scorers.handover import FOLDER
-from autoscorer.scorers.host import Entry
+from autoscorer.scorers.host import Entry, IsStopped
 from autoscorer.scorers.view import ScoringView, combined_sha256, workspace_view
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Attempt, Workspace
@@ -75,7 +75,8 @@ def run_then_score(
         # From the start: a scorer that is loaded while the program runs is for the jobs after this one.
         _scorer(context, scorer_name or job.spec.scorer) as entry,
     ):
-        context.catalog.check_params(entry, _chosen(job, params))  # no program runs for what cannot be scored
+        with _stoppable(job) as is_stopped:  # no program runs for what cannot be scored
+            context.catalog.check_params(entry, _chosen(job, params), is_stopped=is_stopped)
         _execute_until_judged(job)
         job.current = "scoring"
         with job.attempt() as attempt:
@@ -267,18 +268,25 @@ def _put_artifacts(job: JobUnderWay) -> None:
 
 
 def _evaluated(job: JobUnderWay, entry: Entry, view: ScoringView, params: Mapping[str, Any]) -> Result:
-    """The scorer's result. It is ended as a program is: by a cancel, a worker that stops, a lost lease."""
-    stop, provenance, cache = job.context.stop, job.facts.provenance, job.context.cache
-    try:
+    """The scorer's result."""
+    with _stoppable(job) as is_stopped:
         return evaluate(
             job.context.catalog,
             entry,
             view,
             params,
-            provenance,
-            cache=cache,
-            is_stopped=lambda: stop() is not None,
+            job.facts.provenance,
+            cache=job.context.cache,
+            is_stopped=is_stopped,
         )
+
+
+@contextmanager
+def _stoppable(job: JobUnderWay) -> Iterator[IsStopped]:
+    """A scorer is ended as a program is: by a cancel, a worker that stops, a lost lease."""
+    stop = job.context.stop
+    try:
+        yield lambda: stop() is not None
     except AutoscorerError as exc:
         if exc.code == "CANCELLED" and stop() is StopReason.WORKER_STOPPED:
             message = "The worker was told to stop before the scorer had ended."

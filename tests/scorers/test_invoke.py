@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
+from pydantic_core import PydanticCustomError
 
 from autoscorer.schemas.result import Result
 from autoscorer.scorers.invoke import check_params, invoke
@@ -123,6 +124,25 @@ def test_parameters_are_checked_and_completed() -> None:
         "did you mean 'beta'?",
     ]
     assert "scorer_params.betta: unknown key" in caught.value.message
+
+
+class Picky(BaseModel, extra="forbid"):
+    names: list[str] = []
+
+    @field_validator("names")
+    @classmethod
+    def _few(cls, names: list[str]) -> list[str]:
+        if len(names) > 1:
+            raise PydanticCustomError("names_too_long", "at most one name, not {n}", {"n": len(names)})
+        return names
+
+
+def test_a_models_own_error_is_told_in_its_words_whatever_it_is_called() -> None:
+    scorer = Odd(lambda: None)
+    scorer.params_model = Picky  # type: ignore[attr-defined]
+    with pytest.raises(AutoscorerError, match="at most one name, not 2") as caught:
+        check_params(scorer, {"names": ["a", "b"]})
+    assert caught.value.code == "CONFIG_VALIDATION_ERROR"
 
 
 def test_a_scorer_that_declares_no_parameters_gets_them_as_they_are() -> None:

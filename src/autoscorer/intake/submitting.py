@@ -216,9 +216,11 @@ class Intake:
         self._check_workspace(workspace, spec, asked)
         action = Action(asked.action)
         scorer = held.enter_context(self._pinned(action, asked.scorer or spec.scorer))
-        if scorer is not None and (params := spec.scorer_params if asked.params is None else asked.params):
+        if scorer is not None:
             with kept_from(principal):
-                self.catalog.check_params(scorer, params)
+                self.catalog.check_params_here(
+                    scorer, spec.scorer_params if asked.params is None else asked.params
+                )
         return NewJob(
             organisation_id=place.organisation_id,
             job_id=spec.job_id,

@@ -178,10 +178,11 @@ def told_fault(error: Any, models: Mapping[str, type[BaseModel]], *, whole: str)
 
 
 def _told(kind: str, error: Any) -> str:
-    if kind.endswith("too_short"):
-        return f"too short, at least {error['ctx']['min_length']}"
-    if kind.endswith("too_long"):
-        return f"too long, at most {error['ctx']['max_length']}"
+    bounds = error.get("ctx", {})  # a model's own errors have what context they like
+    if kind.endswith("too_short") and "min_length" in bounds:
+        return f"too short, at least {bounds['min_length']}"
+    if kind.endswith("too_long") and "max_length" in bounds:
+        return f"too long, at most {bounds['max_length']}"
     return str(error["msg"]).removeprefix("Input ").removeprefix("String ").replace("'", "")
 
 

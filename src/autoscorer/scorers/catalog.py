@@ -114,9 +114,19 @@ class Catalog(Closing):
             self.library.cards_folder, lambda code, sha256: self.child().describe(code, sha256)
         )
 
-    def check_params(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
+    def check_params(
+        self, entry: Entry, params: Mapping[str, Any], *, is_stopped: IsStopped = never
+    ) -> dict[str, Any]:
         """``params`` complete. Raises CONFIG_VALIDATION_ERROR naming every faulty one."""
-        return self._host(entry).check_params(entry, params)
+        return self._host(entry).check_params(entry, params, is_stopped=is_stopped)
+
+    def check_params_here(self, entry: Entry, params: Mapping[str, Any]) -> None:
+        """As `check_params` where the scorer is loaded in this process; of another nothing is said.
+
+        Its code could take as long as it liked: it is asked when it is to score.
+        """
+        if entry.instance is not None:
+            self._in_process.check_params(entry, params)
 
     def score(
         self, entry: Entry, view: Path, params: Mapping[str, Any], *, is_stopped: IsStopped = never

@@ -64,8 +64,10 @@ class Scoring:
 class ScorerHost(Protocol):
     """Runs scorers on views."""
 
-    def check_params(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
-        """``params`` complete. Raises CONFIG_VALIDATION_ERROR naming every faulty one."""
+    def check_params(
+        self, entry: Entry, params: Mapping[str, Any], *, is_stopped: IsStopped = never
+    ) -> dict[str, Any]:
+        """``params`` complete. Raises CONFIG_VALIDATION_ERROR naming every faulty one, and as `score`."""
         ...
 
     def score(
@@ -81,7 +83,9 @@ class ScorerHost(Protocol):
 class InProcess:
     """Calls the scorer in this process: for built-in scorers and for the calling program's own."""
 
-    def check_params(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
+    def check_params(
+        self, entry: Entry, params: Mapping[str, Any], *, is_stopped: IsStopped = never
+    ) -> dict[str, Any]:
         return check_params(_loaded(entry), dict(params))
 
     def score(

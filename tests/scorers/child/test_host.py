@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,9 +86,9 @@ def test_parameters_that_were_accepted_take_no_second_process(
 ) -> None:
     asked, ask = list[Any](), host._ask
 
-    def noted(request: dict[str, Any], *rest: Any) -> Any:
+    def noted(request: dict[str, Any], *rest: Any, **more: Any) -> Any:
         asked.append(request["params"])
-        return ask(request, *rest)
+        return ask(request, *rest, **more)
 
     monkeypatch.setattr(host, "_ask", noted)
     entry, other = (renamed("detection_map", letter * 64) for letter in "ef")
@@ -101,6 +102,27 @@ def test_parameters_that_were_accepted_take_no_second_process(
     assert asked == [{}, {"nonsense": 1}, {"nonsense": 1}]
     host.check_params(other, {})
     assert asked[3:] == [{}]
+
+
+def test_a_check_of_parameters_can_be_stopped(host: ChildHost, tmp_path: Path) -> None:
+    path = tmp_path / "slow.py"
+    path.write_text("import time; time.sleep(600)\n")
+    asked, entry = list[float](), odd.entry_of(path, params_schema={})
+
+    def stop() -> bool:
+        asked.append(time.monotonic())
+        return asked[-1] > asked[0] + 0.5
+
+    with pytest.raises(AutoscorerError) as caught:
+        host.check_params(entry, {}, is_stopped=stop)
+    assert caught.value.code == "CANCELLED"  # and not its time limit
+    # Whoever takes jobs in asks for it here, where it is not loaded, and waits for nobody.
+    Catalog(lambda: host).check_params_here(entry, {"nonsense": 1})
+
+
+def test_parameters_of_what_is_loaded_here_are_checked_here() -> None:
+    with Catalog() as catalog, pytest.raises(AutoscorerError, match="nonsense"):
+        catalog.check_params_here(catalog.find("detection_map"), {"nonsense": 1})
 
 
 def renamed(name: str, sha256: str) -> Entry:

@@ -30,7 +30,7 @@ MAX_OPEN_FILES = 256  # each may be a file that was unlinked, which the output l
 FIXED_FILES = 64
 MAX_ARTIFACTS = 1000
 SPARE_ENTRIES = 100  # as many more can be made, so that the limit can be named
-ACCEPTED_KEPT = 256  # parameters that scorers have accepted
+ACCEPTED_KEPT, ACCEPTED_BYTES = 256, 16 * 1024  # parameters that scorers have accepted, and of each at most
 FILE_SLACK_BYTES = 2**20  # one file may just pass the output limit, so that the watch can name it
 
 
@@ -52,7 +52,9 @@ class ChildHost:
         self._accepted: dict[tuple[str, str], str] = {}
         self._accepted_lock = threading.Lock()
 
-    def check_params(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
+    def check_params(
+        self, entry: Entry, params: Mapping[str, Any], *, is_stopped: IsStopped = never
+    ) -> dict[str, Any]:
         """See `ScorerHost.check_params`. What declares no parameters is not asked; what has accepted some
         is not asked again, for a scorer is its content."""
         if entry.card.params_schema is None:
@@ -60,17 +62,20 @@ class ChildHost:
         key = entry.card.pin, json.dumps(params, sort_keys=True)
         known = self._accepted.get(key)
         if known is None:
-            known = json.dumps(self._checked_apart(entry, params))
+            known = json.dumps(self._checked_apart(entry, params, is_stopped))
             with self._accepted_lock:
-                self._accepted[key] = known
+                if len(key[1]) + len(known) <= ACCEPTED_BYTES:
+                    self._accepted[key] = known
                 if len(self._accepted) > ACCEPTED_KEPT:
                     del self._accepted[next(iter(self._accepted))]
         return dict(json.loads(known))
 
-    def _checked_apart(self, entry: Entry, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _checked_apart(
+        self, entry: Entry, params: Mapping[str, Any], is_stopped: IsStopped
+    ) -> dict[str, Any]:
         request = _of_entry(entry, action="check_params", params=dict(params))
         with temporary_folder() as view:
-            answer, _ = self._ask(request, view, entry.card.name)
+            answer, _ = self._ask(request, view, entry.card.name, is_stopped=is_stopped)
         return verdicts.params_of(answer, entry.card.name)
 
     def score(

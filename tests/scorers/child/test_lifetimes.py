@@ -165,7 +165,7 @@ def test_a_score_whose_keeper_dies_twice_is_given_up(sleeping: Callable[[ChildHo
 
 
 def test_closing_ends_what_still_runs(sleeping: Callable[[ChildHost, float], float]) -> None:
-    host = ChildHost(odd.settings())
+    host = ChildHost(odd.settings(scorer_time_limit_s=120))
     sleeping(host, 0)
     zygote = psutil.Process(host.zygote_pid)
     with ThreadPoolExecutor(1) as pool:
@@ -174,7 +174,7 @@ def test_closing_ends_what_still_runs(sleeping: Callable[[ChildHost, float], flo
         family = zygote.children(recursive=True)
         started = time.monotonic()
         host.close()
-        assert time.monotonic() - started < 5  # its time limit is ten
+        assert time.monotonic() - started < 60  # half its time limit
         assert psutil.wait_procs([zygote, *family], PATIENCE_S)[1] == []
         with pytest.raises(AutoscorerError) as caught:
             score.result(PATIENCE_S)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
+from collections.abc import Set
 from contextlib import suppress
 from pathlib import Path
 
 from autoscorer.store.base import Jobs
 from autoscorer.store.records import JobQuery
-from autoscorer.store.transitions import FINAL
+from autoscorer.store.transitions import ACTIVE, FINAL
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 
@@ -40,33 +42,36 @@ def size_of(folder: Path) -> int:
     return found
 
 
-def check_open(jobs: Jobs, below: Path, settings: Settings, *, like: JobQuery, name: str) -> None:
+def check_open(
+    jobs: Jobs, below: Path, settings: Settings, *, like: JobQuery, name: str, opening: Set[str]
+) -> None:
     """Raise LIMIT_EXCEEDED (submissions) when ``below`` holds MAX_OPEN_SUBMISSIONS whose job has not ended.
 
-    One without a job counts, one that is being made too. ``like`` narrows to the subject's jobs; ``name`` is
-    that of ``below`` in jobs.
+    One without a job counts, one that is being made too, and ``opening``: workspaces about to get another
+    job. ``like`` narrows to the subject's jobs; ``name`` is that of ``below`` in jobs.
     """
     most = settings.max_open_submissions
     found = {f"{name}/{folder}" for folder in _folders(below)}
     if not most or len(found) < most:
         return
-    found -= _ended(jobs, like)
+    open_ones = len(found & opening)
+    found -= _ended(jobs, like) | opening
     # What others have had scored for the subject.
-    is_open = (not _has_ended(jobs, workspace, like.organisation_id) for workspace in sorted(found))
-    open_ones = 0
-    for one in is_open:
+    is_open = (not has_ended(jobs, workspace, like.organisation_id) for workspace in sorted(found))
+    while open_ones < most:
+        if (one := next(is_open, None)) is None:
+            return
         open_ones += one
-        if open_ones >= most:
-            message = (
-                f"{most} submissions wait for their job or its end (MAX_OPEN_SUBMISSIONS); "
-                "submit those first, or wait until they have ended."
-            )
-            raise AutoscorerError(
-                "LIMIT_EXCEEDED",
-                message,
-                {"limit": most, "setting": "MAX_OPEN_SUBMISSIONS"},
-                cause="submissions",
-            )
+    message = (
+        f"{most} submissions wait for their job or its end (MAX_OPEN_SUBMISSIONS); "
+        "submit those first, or wait until they have ended."
+    )
+    raise AutoscorerError(
+        "LIMIT_EXCEEDED",
+        message,
+        {"limit": most, "setting": "MAX_OPEN_SUBMISSIONS"},
+        cause="submissions",
+    )
 
 
 def _folders(below: Path) -> list[str]:
@@ -93,6 +98,8 @@ def _ended(jobs: Jobs, like: JobQuery) -> set[str]:
         before = page.next
 
 
-def _has_ended(jobs: Jobs, workspace: str, organisation_id: str | None) -> bool:
-    latest = jobs.page(JobQuery(organisation_id=organisation_id, workspace=workspace, limit=1)).jobs
-    return bool(latest) and latest[0].state in FINAL
+def has_ended(jobs: Jobs, workspace: str, organisation_id: str | None) -> bool:
+    """Whether ``workspace`` has had a job and has none under way: an older one may have been retried."""
+    query = JobQuery(organisation_id=organisation_id, workspace=workspace, limit=1)
+    under_way = dataclasses.replace(query, states=ACTIVE)
+    return bool(jobs.page(query).jobs) and not jobs.page(under_way).jobs

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from autoscorer.callback_addresses import check_callback_url
 from autoscorer.intake.cancels import check_cancelled_by
 from autoscorer.intake.copies import delivered_files, make_workspace
 from autoscorer.intake.homes import Homes, Place
-from autoscorer.intake.room import check_open, check_room, size_of
+from autoscorer.intake.room import check_open, check_room, has_ended, size_of
 from autoscorer.intake.specs import (
     at_home,
     check_participants_request,
@@ -66,6 +67,7 @@ class Intake:
     catalog: Catalog
     homes: Homes
     backends: Sequence[str]
+    _opening: dict[object, str] = field(default_factory=dict, repr=False)  # workspaces, see `_open_again`
 
     def submit(self, asked: JobRequest, principal: Principal, *, key: str | None = None) -> Submission:
         """Check the request and keep the job, or say which one stands in its place.
@@ -93,6 +95,7 @@ class Intake:
             return standing
         if asked.spec is None:
             place = self.homes.workspace(asked.workspace, principal)
+            self._open_again(place.name, principal, organisation_id=place.organisation_id, held=held)
             new = self._new(asked, principal, place, Workspace(place.path).load_spec(), key=key, held=held)
             return Checked(new=new, principal=principal, made=None)
         place, spec = self._make(asked, asked.spec, principal)
@@ -124,7 +127,9 @@ class Intake:
                 resolve_limits(workspace.load_spec(), self.settings)
         if job.callback_url is not None:
             check_callback_url(job.callback_url, self.settings.callback_allowed_hosts)
-        again = self.store.jobs.retry(job.task_id, by=principal.subject)
+        with ExitStack() as held:
+            self._open_again(job.workspace, principal, organisation_id=job.organisation_id, held=held)
+            again = self.store.jobs.retry(job.task_id, by=principal.subject)
         self.announce(again)
         return again
 
@@ -156,14 +161,37 @@ class Intake:
     def folder_for(self, principal: Principal, *, organisation_id: str) -> Path:
         """Where another submission of ``principal`` goes. Raises LIMIT_EXCEEDED when too many are open."""
         below = self.homes.submissions(principal, organisation_id=organisation_id)
+        self._check_open(below, principal, organisation_id, opening=set(self._opening.values()))
+        return below
+
+    def _open_again(
+        self, workspace: str, principal: Principal, *, organisation_id: str, held: ExitStack
+    ) -> None:
+        """An ended submission of ``principal`` gets another job, and counts as open until ``held`` is closed:
+        those that come at once count, too. Raises LIMIT_EXCEEDED when too many others are open.
+        """
+        below = self.homes.submissions(principal, organisation_id=organisation_id)
+        is_own = (self.homes.root / workspace).is_relative_to(below)
+        if not is_own or not has_ended(self.store.jobs, workspace, organisation_id):
+            return  # nobody's that is counted, or counted already
+        ticket = object()
+        self._opening[ticket] = workspace
+        held.callback(self._opening.pop, ticket)
+        earlier = itertools.takewhile(lambda one: one[0] is not ticket, list(self._opening.items()))
+        opening = {name for _, name in earlier} - {workspace}
+        self._check_open(below, principal, organisation_id, opening=opening)
+
+    def _check_open(
+        self, below: Path, principal: Principal, organisation_id: str, *, opening: Set[str]
+    ) -> None:
         check_open(
             self.store.jobs,
             below,
             self.settings,
             like=JobQuery(organisation_id=organisation_id, submitted_by=principal.subject),
             name=below.relative_to(self.homes.root).as_posix(),
+            opening=opening,
         )
-        return below
 
     def _make(
         self, asked: JobRequest, given: Mapping[str, Any], principal: Principal

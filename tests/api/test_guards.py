@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
+from autoscorer.api import rates
 from autoscorer.api.guards import host_name
 from autoscorer.api.rates import Rates
 from tests.api.sites import ApiSite, close_api_site, make_api_site
@@ -96,17 +98,87 @@ def test_a_token_that_asks_too_often_is_told_when_to_ask_again(tmp_path: Path) -
     close_api_site(api)
 
 
+def _statuses(api: ApiSite, tokens: Iterable[str]) -> list[int]:
+    asked = ({"Authorization": f"Bearer {token}"} for token in tokens)
+    return [api.client.get("/api/v1/jobs", headers=headers).status_code for headers in asked]
+
+
+def test_made_up_tokens_are_counted_by_their_address(tmp_path: Path) -> None:
+    api = make_api_site(tmp_path, RATE_LIMIT="3")
+    real, newcomer = api.token(), api.token(subject="bob")
+    assert _statuses(api, [real]) == [200]
+    assert _statuses(api, [f"as_{number:043}" for number in range(6)]) == [401] * 3 + [429] * 3
+    assert _statuses(api, [real] * 3) == [200, 200, 429]  # has a bucket of its own
+    other = TestClient(api.app, client=("192.0.2.7", 1))
+    assert other.get("/api/v1/jobs", headers={"Authorization": f"Bearer {newcomer}"}).status_code == 200
+    close_api_site(api)
+
+
+def test_a_refusal_does_not_tell_whether_a_token_exists(tmp_path: Path) -> None:
+    api = make_api_site(tmp_path, RATE_LIMIT="1")
+    assert _statuses(api, ["as_" + "0" * 43]) == [401]
+    refused = []
+    for token in ("as_" + "1" * 43, api.token(), "", "x"):  # made up, valid but not seen, absent, no token
+        answer = api.client.get("/api/v1/jobs", headers={"Authorization": f"Bearer {token}"})
+        error = answer.json()["error"]
+        refused.append((answer.status_code, sorted(answer.headers), error["message"].split(";")[0]))
+        assert "token" not in error["message"]
+    assert refused == [refused[0]] * 4
+    assert refused[0][0] == 429
+    close_api_site(api)
+
+
+def test_made_up_tokens_do_not_push_a_real_ones_count_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "_CALLERS", 5)
+    api = make_api_site(tmp_path, RATE_LIMIT="3")
+    real = api.token()
+    assert _statuses(api, [real] * 4) == [200] * 3 + [429]
+    for number in range(20):
+        elsewhere = TestClient(api.app, client=(f"192.0.2.{number}", 1))
+        headers = {"Authorization": f"Bearer as_{number:043}"}
+        assert elsewhere.get("/api/v1/jobs", headers=headers).status_code == 401
+    assert _statuses(api, [real]) == [429]
+    # Control: valid ones do take its place.
+    assert _statuses(api, [api.token(subject=f"s{number}") for number in range(5)]) == [200] * 5
+    assert _statuses(api, [real]) == [200]
+    close_api_site(api)
+
+
+def test_a_token_that_is_revoked_is_counted_by_its_address(tmp_path: Path) -> None:
+    api = make_api_site(tmp_path, RATE_LIMIT="3")
+    operator, theirs = api.token("operator"), api.token(subject="bob")
+    assert _statuses(api, [theirs]) == [200]
+    found = api.client.get("/api/v1/tokens", headers={"Authorization": f"Bearer {operator}"}).json()
+    token_id = next(one["token_id"] for one in found["data"]["tokens"] if one["subject"] == "bob")
+    assert api.ask("DELETE", f"/api/v1/tokens/{token_id}", role="operator").status_code == 200
+    assert _statuses(api, [theirs, "as_" + "0" * 43, "as_" + "1" * 43, theirs]) == [401] * 3 + [429]
+    close_api_site(api)
+
+
+def test_what_is_given_back_may_be_asked_again() -> None:
+    kept = Rates(2, elapsed=lambda: 0.0)
+    kept.give_back("a")  # not known
+    assert [kept.wait_s("a") for _ in range(3)] == [0.0, 0.0, pytest.approx(30.0)]
+    kept.give_back("a")
+    assert [kept.wait_s("a") for _ in range(2)] == [0.0, pytest.approx(30.0)]
+    kept.forget("a")
+    assert "a" not in kept
+    assert kept.wait_s("a") == 0.0
+
+
 def test_a_rate_refills_evenly() -> None:
     now = [0.0]
-    rates = Rates(60, elapsed=lambda: now[0])
-    assert [rates.wait_s("a") for _ in range(60)] == [0.0] * 60
-    assert rates.wait_s("a") == pytest.approx(1.0)
+    kept = Rates(60, elapsed=lambda: now[0])
+    assert [kept.wait_s("a") for _ in range(60)] == [0.0] * 60
+    assert kept.wait_s("a") == pytest.approx(1.0)
     now[0] += 1.0
-    assert rates.wait_s("a") == 0.0
-    assert rates.wait_s("a") == pytest.approx(1.0)
+    assert kept.wait_s("a") == 0.0
+    assert kept.wait_s("a") == pytest.approx(1.0)
     now[0] += 3600
-    assert [rates.wait_s("a") for _ in range(60)] == [0.0] * 60
-    assert rates.wait_s("a") > 0
+    assert [kept.wait_s("a") for _ in range(60)] == [0.0] * 60
+    assert kept.wait_s("a") > 0
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from autoscorer.access.policy import Permission
 from autoscorer.access.principal import Principal
 from autoscorer.api.answers import Refusal
 from autoscorer.api.faults import bad_request
-from autoscorer.api.guards import bearer_secret
+from autoscorer.api.guards import PRINCIPAL, bearer_secret
 from autoscorer.api.service import Service
 from autoscorer.schemas.job import SpecFault
 from autoscorer.schemas.strict_json import parse_strict
@@ -23,7 +23,6 @@ from autoscorer.utils.errors import AutoscorerError
 
 NO_TOKEN: dict[str, Any] = {"security": []}  # `openapi_extra` of a route that needs none; OpenAPI's own words
 _QUICK_BYTES = 64 * 2**10  # as much is read in a millisecond; more would keep all others waiting
-_PRINCIPAL = "autoscorer.principal"
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": Refusal, "description": "What is wrong with the request, or with the job"},
     "5XX": {"model": Refusal, "description": "What is wrong with the service"},
@@ -45,7 +44,7 @@ class Route(APIRoute):
                 principal = tokens.known(secret)
                 if principal is None:
                     principal = await run_in_threadpool(tokens.authenticate, secret)
-                request.scope[_PRINCIPAL] = principal
+                request.scope[PRINCIPAL] = principal
             if takes_json:
                 _check_type(request)
                 request = _StrictRequest(request.scope, request.receive)
@@ -72,7 +71,7 @@ def _service(request: Request) -> Service:
 
 
 def _principal(request: Request) -> Principal:
-    return cast(Principal, request.scope[_PRINCIPAL])
+    return cast(Principal, request.scope[PRINCIPAL])
 
 
 async def _given_service(request: Request) -> Service:

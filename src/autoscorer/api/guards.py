@@ -20,6 +20,7 @@ from autoscorer.utils.logger import bound
 # Asked by machines that watch this one, at whatever address it has for them; they tell nothing of anybody.
 PROBES = frozenset({"/healthz", "/readyz"})
 REQUEST_ID = "X-Request-Id"
+PRINCIPAL = "autoscorer.principal"  # where a request's scope says whose valid token it has shown
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _REQUEST_ID = REQUEST_ID.lower().encode("ascii")
 _SECURITY_HEADERS = (
@@ -104,20 +105,40 @@ class HostGuard:
 
 
 class RateGuard:
-    """No more than so many requests a minute for one token; for one address where there is none."""
+    """No more than so many requests a minute for one token that is valid, for one address of all others.
+
+    A token is counted by its address until it has proved valid here, and once it is not any more: made-up
+    ones neither evade the limit nor take the place of valid ones. Both are refused in the same words, and
+    neither is looked up for that.
+    """
 
     def __init__(self, app: ASGIApp, *, per_minute: int) -> None:
         self._app = app
-        self._rates = Rates(per_minute)
+        self._tokens = Rates(per_minute)
+        self._addresses = Rates(per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in PROBES:
-            address = (scope.get("client") or ("",))[0]
-            wait_s = self._rates.wait_s(bearer_secret(scope) or address)
-            if wait_s > 0:
-                await _too_many(wait_s)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self._app(scope, receive, send)
+            return
+        secret, address = bearer_secret(scope), (scope.get("client") or ("",))[0]
+        is_proved = secret in self._tokens
+        wait_s = self._tokens.wait_s(secret) if is_proved else self._addresses.wait_s(address)
+        if wait_s > 0:
+            await _too_many(wait_s)(scope, receive, send)
+            return
+
+        async def send_counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if not is_proved and PRINCIPAL in scope:
+                    self._addresses.give_back(address)
+                    self._tokens.wait_s(secret)
+                elif is_proved and message["status"] == 401:
+                    self._tokens.forget(secret)
+                    self._addresses.wait_s(address)
+            await send(message)
+
+        await self._app(scope, receive, send_counted)
 
 
 class BodyGuard:
@@ -194,6 +215,6 @@ def _too_large(limit: int) -> AutoscorerError:
 
 def _too_many(wait_s: float) -> Response:
     seconds = max(1, -int(-wait_s // 1))
-    message = f"Too many requests with this token; the next one is answered in {seconds} s."
+    message = f"Too many requests; the next one is answered in {seconds} s."
     error = AutoscorerError("RATE_LIMITED", message, {"retry_after_s": seconds})
     return refusal(error, headers={"Retry-After": str(seconds)})

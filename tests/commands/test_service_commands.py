@@ -363,12 +363,20 @@ def test_each_token_is_a_line_of_eighty_columns(stub: Stub, env: dict[str, str])
     token_id = "ca68d616-a665-4e41-ad80-0c1a033a82c3"
     every = [
         {**MADE, "token_id": token_id, **times}
-        for times in ({}, {"expires_at": "2027-03-04T00:00:00Z"}, {"revoked_at": "2026-01-02T00:00:00Z"})
+        for times in (
+            {},
+            {"expires_at": "2999-03-04T00:00:00Z"},
+            {"expires_at": "2020-01-01T00:00:00Z"},
+            {"expires_at": "soon"},
+            {"expires_at": "2020-01-01T00:00:00"},
+            {"expires_at": "2020-01-01T00:00:00Z", "revoked_at": "2026-01-02T00:00:00Z"},
+        )
     ]
     stub.on("GET /api/v1/tokens", ok({"tokens": every}))
     _, screen = on_a_terminal_with(env, "tokens", "list")
-    for valid in ("for ever", "until 2027-03-04", "revoked 2026-01-02"):
-        assert f"{token_id}  ada      participant  {valid}" in screen
+    shown = ["for ever", "until 2999-03-04", "expired 2020-01-01", *["unknown"] * 2, "revoked 2026-01-02"]
+    lines = [line.rstrip() for line in screen.splitlines() if token_id in line]
+    assert lines == [f"{token_id}  ada      participant  {valid}" for valid in shown]
 
 
 def test_a_token_is_revoked_by_its_id(stub: Stub, env: dict[str, str]) -> None:

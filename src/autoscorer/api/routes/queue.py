@@ -28,7 +28,10 @@ class QueueView(BaseModel):
     "", response_model=Answer[QueueView], summary="How many jobs wait and run, and how many workers take them"
 )
 def show_queue(service: GivenService, principal: Reader) -> Response:
-    """Of all organisations together: what decides how soon one's own is next."""
+    """Of all organisations together, by queue: jobs by state, and the number of workers that take jobs now.
+
+    They decide how soon one's own is next. A queue whose jobs nobody takes is not in ``workers``.
+    """
     queues: dict[str, dict[str, int]] = {}
     for (queue, state), count in sorted(service.store.jobs.counts().items()):
         queues.setdefault(queue, {})[str(state)] = count

@@ -28,10 +28,20 @@ def test_a_worker_holds_as_many_messages_as_it_has_slots_until_their_jobs_have_e
     assert (options["worker_prefetch_multiplier"], options["task_acks_late"]) == (1, True)
 
 
-@pytest.mark.parametrize(("time_limit", "scorer"), [("7200", "600"), ("86400", "3600")])
-def test_no_message_is_given_to_another_while_a_job_may_rightly_run(time_limit: str, scorer: str) -> None:
-    found = settings(MAX_TIME_LIMIT=time_limit, SCORER_TIME_LIMIT=scorer)
-    assert longest_job_s(found) > int(time_limit) + int(scorer) + 600
+@pytest.mark.parametrize(
+    ("time_limit", "scorer", "waits"),
+    [
+        (7200, 600, {"NODE_WAIT": 900, "K8S_START_TIMEOUT": 600}),
+        (86400, 3600, {"NODE_WAIT": 86400}),
+        (7200, 600, {"K8S_START_TIMEOUT": 86400}),
+    ],
+)
+def test_no_message_is_given_to_another_while_a_job_may_rightly_run(
+    time_limit: int, scorer: int, waits: dict[str, int]
+) -> None:
+    given = {"MAX_TIME_LIMIT": time_limit, "SCORER_TIME_LIMIT": scorer, **waits}
+    found = settings(**{key: str(value) for key, value in given.items()})
+    assert longest_job_s(found) > time_limit + scorer + max(waits.values()) + 600
     assert celery_options(found)["broker_transport_options"]["visibility_timeout"] == longest_job_s(found)
 
 

@@ -14,9 +14,11 @@ _HEALTH_S = 10  # a broker that is silent for this long is asked, and dropped if
 
 
 def longest_job_s(settings: Settings) -> int:
-    """How long a worker may rightly hold one message: image, run and score, and the way there and back."""
+    """How long a worker may rightly hold one message: the wait for a node, image, run and score, and the way
+    there and back."""
     return (
-        settings.max_time_limit_s
+        max(settings.node_wait_s, settings.k8s_start_timeout_s)
+        + settings.max_time_limit_s
         + settings.scorer_time_limit_s
         + settings.worker_grace_s
         + _PULL_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -51,6 +52,7 @@ class Site:
     ran: list[str] = field(default_factory=list)
     events: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     selector: Mapping[str, str] = field(default_factory=dict)
+    failures: int = 2  # that open a breaker; a node that is silent is asked for each seat
 
     def pool(self) -> NodePool:
         nodes = [
@@ -62,7 +64,7 @@ class Site:
             load=lambda node: self.running.get(node.name, Running()),
             health=lambda node: self.sick.get(node.name),
             selector=self.selector,
-            make_breaker=lambda: Breaker(failures=2, back_off_s=1000),
+            make_breaker=lambda: Breaker(failures=self.failures, back_off_s=1000),
         )
 
     def executor(self, pool: NodePool | None = None, *, wait_s: float = 0) -> PlacedExecutor:
@@ -331,6 +333,7 @@ def test_a_job_whose_image_one_node_cannot_have_runs_on_another(
         ({"a": NO_REGISTRY, "b": NO_REGISTRY}, NO_REGISTRY),
         ({"a": NO_REGISTRY, "b": DENIED}, DENIED),
         ({"a": DENIED, "b": NO_REGISTRY}, DENIED),
+        ({"a": FULL, "b": DENIED}, DENIED),
     ],
 )
 def test_an_image_that_no_node_can_have_is_told_as_that(
@@ -342,10 +345,11 @@ def test_an_image_that_no_node_can_have_is_told_as_that(
     assert caught.value is expected
 
 
-def test_whoever_fails_on_nodes_of_several_faults_is_told_each(plan: AttemptPlan) -> None:
+@pytest.mark.parametrize("wait_s", [0, 60])
+def test_whoever_fails_on_nodes_of_several_faults_is_told_each(plan: AttemptPlan, wait_s: float) -> None:
     site = Site(faults_at_start={"a": NO_IMAGE, "b": lost("RESOURCE_UNAVAILABLE", "engine")})
     with pytest.raises(AutoscorerError) as caught:
-        site.run(plan, site.executor(wait_s=60))
+        site.run(plan, site.executor(wait_s=wait_s))
     assert (caught.value.code, caught.value.cause) == ("RESOURCE_UNAVAILABLE", "nodes")
     assert caught.value.details["nodes"] == {
         "a": "it could not take this job: IMAGE_NOT_PRESENT, as told",
@@ -353,15 +357,65 @@ def test_whoever_fails_on_nodes_of_several_faults_is_told_each(plan: AttemptPlan
     }
 
 
-def test_a_job_waits_for_the_busy_node_that_may_have_its_image(plan: AttemptPlan) -> None:
-    site = Site(running={"b": Running(jobs=1, gpus=1)}, faults_at_start={"a": NO_IMAGE})
+AWAY = {
+    "silent": {"sick": {"b": "no engine answers there"}},
+    "busy": {"running": {"b": Running(jobs=1, gpus=1)}},
+}
+
+
+@pytest.mark.parametrize("others", AWAY.values(), ids=AWAY)
+def test_what_the_registry_refuses_is_told_at_once_whoever_is_silent_or_busy(
+    plan: AttemptPlan, others: dict[str, Any]
+) -> None:
+    site = Site(faults_at_start={"a": DENIED}, **others)
+    with pytest.raises(AutoscorerError) as caught:
+        site.run(with_gpus(plan, 1), site.executor(wait_s=60))
+    assert caught.value is DENIED
+    assert [name for name, _ in site.events] == ["node_chosen", "node_failed"]
+
+
+@pytest.mark.parametrize("fault", [NO_IMAGE, NO_REGISTRY, FULL], ids=str)
+@pytest.mark.parametrize("others", AWAY.values(), ids=AWAY)
+def test_a_job_waits_for_the_silent_or_busy_node_that_may_have_its_image(
+    plan: AttemptPlan, others: dict[str, Any], fault: AutoscorerError
+) -> None:
+    site = Site(failures=9, faults_at_start={"a": fault}, **copy.deepcopy(others))
 
     def hear(name: str, _facts: Mapping[str, Any]) -> None:
         if name == "node_awaited":
             site.running.clear()
+            site.sick.clear()
 
     site.run(with_gpus(plan, 1), site.executor(wait_s=60), on_event=hear)
     assert site.ran == ["b"]
+
+
+@pytest.mark.parametrize("fault", [NO_IMAGE, NO_REGISTRY], ids=str)
+@pytest.mark.parametrize("others", AWAY.values(), ids=AWAY)
+def test_a_job_that_has_waited_its_time_is_told_of_its_image_and_not_of_who_was_silent(
+    plan: AttemptPlan, others: dict[str, Any], fault: AutoscorerError
+) -> None:
+    site = Site(faults_at_start={"a": fault}, **others)
+    with pytest.raises(AutoscorerError) as caught:
+        site.run(with_gpus(plan, 1), site.executor(wait_s=0.02))
+    assert caught.value is fault
+    site = Site(faults_at_start={"a": FULL}, **others)  # the control: it was not its image
+    with pytest.raises(AutoscorerError) as caught:
+        site.run(with_gpus(plan, 1), site.executor(wait_s=0.02))
+    assert (caught.value.code, caught.value.cause) == ("RESOURCE_UNAVAILABLE", "nodes")
+
+
+def test_the_image_of_a_job_that_has_waited_goes_before_a_node_that_failed_otherwise(
+    plan: AttemptPlan,
+) -> None:
+    site = Site(
+        gpus={"a": 2, "b": 1, "c": 0},
+        faults_at_start={"a": NO_IMAGE, "b": lost("RESOURCE_UNAVAILABLE", "engine")},
+        sick={"c": "no engine answers there"},
+    )
+    with pytest.raises(AutoscorerError) as caught:
+        site.run(plan, site.executor(wait_s=0))
+    assert caught.value is NO_IMAGE
 
 
 @pytest.mark.parametrize(

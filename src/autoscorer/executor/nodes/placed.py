@@ -74,8 +74,9 @@ class PlacedExecutor(Executor):
     def prepare(self, plan: AttemptPlan, *, stop: StopSignal, on_event: OnEvent) -> None:
         """Find a node and prepare the attempt there; one that fails or lacks the image is passed over.
 
-        Raises RESOURCE_UNAVAILABLE when no node can have it, the image's error when each lacks that,
-        CANCELLED when it is to stop meanwhile.
+        Raises at once what the registry refuses when each node with room for the job has been tried. In the
+        end, when no other node is to be waited for, raises the image's error if that kept it from one, else
+        RESOURCE_UNAVAILABLE. CANCELLED when it is to stop meanwhile.
         """
         asked_at = time.monotonic()
         with self._pool.request(gpus=plan.limits.gpus, attempt=str(plan.attempt_dir)) as request:
@@ -101,11 +102,11 @@ class PlacedExecutor(Executor):
             found = self._pool.place(request)
             if isinstance(found, Seat):
                 return found
+            if (refused := _refused(request)) is not None:
+                raise refused
             may_pass = any(row.passes for row in found)
-            if not may_pass and (error := _without_image(request)) is not None:
-                raise error
             if not may_pass or time.monotonic() - asked_at >= self._wait_s:
-                raise nothing_fits(found, gpus=request.gpus)
+                raise _without_image(request, in_vain=may_pass) or nothing_fits(found, gpus=request.gpus)
             if not is_told:
                 is_told = True
                 on_event(AWAITED, {"gpus": request.gpus, "nodes": {row.node: row.why for row in found}})
@@ -153,12 +154,23 @@ class PlacedExecutor(Executor):
         return tuple(removed)
 
 
-def _without_image(request: Request) -> AutoscorerError | None:
-    """Why no node has the job's image, if that alone kept it from each that could run it.
+def _refused(request: Request) -> AutoscorerError | None:
+    """What the participant has to mend, however other nodes stand: a registry refuses the image.
 
-    One that the registry refuses is the participant's fault, even if another node cannot reach the registry.
+    That the image is merely absent at a node says nothing of the others, so it is none of these.
     """
-    errors = [*request.failed.values()]
-    if any(error.code not in IMAGE_NOT_HAD for error in errors):
+    errors = request.failed.values()
+    mended = (error for error in errors if error.blame == "participant" and error.code != "IMAGE_NOT_PRESENT")
+    return next(mended, None)
+
+
+def _without_image(request: Request, *, in_vain: bool) -> AutoscorerError | None:
+    """Why the nodes that were tried do not have the job's image; the participant's fault goes first.
+
+    None if there is no such reason, or if one failed otherwise: it may have the image at the job's next try,
+    which is left out after others were waited for ``in_vain``, for it would wait as long again.
+    """
+    errors = [error for error in request.failed.values() if error.code in IMAGE_NOT_HAD]
+    if not in_vain and len(errors) < len(request.failed):
         return None
     return next((error for error in errors if error.blame == "participant"), errors[-1] if errors else None)

@@ -304,6 +304,13 @@ def test_a_worker_of_the_service_runs_its_jobs_on_nodes(
     site = make_site(tmp_path / "site", NODES=json.dumps(nodes), DOCKER_HELPER_IMAGE=BUSYBOX)
     store = site.open_store()
     folder = site.workspace(container={"image": BUSYBOX, "cmd": ["sh", "-c", PREDICT]})
+    (file := tmp_path / "file").touch()
+    found = diagnose("docker", replace(used, workspace_root=file / "ws"))
+    assert found.failing == ["node a", "node b"]
+    assert found.probes[0].detail == (
+        f"cannot be tried, for no folder can be made in {file / 'ws'} (Not a directory); "
+        "set WORKSPACE_ROOT to a folder in which this user may write"
+    )
     job = site.submit(store, folder, backend="docker")
     worker = service_runtime.make_worker(site.settings, store, Catalog())
     site.drain(store, worker)

@@ -41,9 +41,10 @@ def diagnose_nodes(nodes: Sequence[Node], settings_on: Callable[[Node], Settings
 
 def probe_node(node: Node, settings: Settings) -> tuple[Probe, bool]:
     """What can be said of a node, with what to do; whether it mounts our files."""
+    below = settings.workspace_root or settings.data_dir
     try:
         with connect(settings) as engine:
-            mounts = sees_files(engine, settings.workspace_root or settings.data_dir)
+            mounts = sees_files(engine, below)
             told = [f"Docker {engine.facts().version} answers at {settings.docker_host}"]
             faults = [
                 *_transport(engine, settings, told, mounts=mounts),
@@ -54,6 +55,13 @@ def probe_node(node: Node, settings: Settings) -> tuple[Probe, bool]:
         faults = [
             f"cannot be used at {settings.docker_host}: {reason}; start it, let this machine reach it, "
             "or take it out of NODES"
+        ]
+        told, mounts = [], False
+    except OSError as exc:  # the folder of `sees_files`; what the engine raises is an AutoscorerError by now
+        setting = "WORKSPACE_ROOT" if settings.workspace_root else "DATA_DIR"
+        faults = [
+            f"cannot be tried, for no folder can be made in {below} ({exc.strerror}); "
+            f"set {setting} to a folder in which this user may write"
         ]
         told, mounts = [], False
     detail = "; ".join(faults or told)

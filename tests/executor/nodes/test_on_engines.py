@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from autoscorer import pipeline, service_runtime
-from autoscorer.executor.base import AttemptPlan
+from autoscorer.executor.base import AttemptPlan, StopReason
 from autoscorer.executor.docker import containers, waiting
 from autoscorer.executor.docker.presence import engine_health, engine_load
 from autoscorer.executor.docker_executor import DockerExecutor
@@ -101,26 +101,36 @@ def test_jobs_of_two_workers_are_spread_by_what_the_engines_say(
 ) -> None:
     used = settings(tmp_path, **SIDECAR)
     nodes = nodes_at(lasting, 0, 0)
-    started = threading.Barrier(2, timeout=120)
+    started, chosen = threading.Barrier(2, timeout=120), threading.Event()
 
-    def run(number: int) -> Any:
-        root = tmp_path / f"w{number}"
-        root.mkdir()
-        plan = container_plan(
-            root, "until [ -e output/go ]; do sleep 0.1; [ $((n+=1)) -lt 30 ] || break; done"
-        )
-        if number:  # the second worker chooses when the first one's program runs, and knows of it by no word
-            started.wait()
-
+    def first(plan: AttemptPlan) -> Any:
         def hear(name: str, _facts: object) -> None:
-            if name == "execution_started" and not number:
+            if name == "execution_started":
                 started.wait()
 
-        executor = placed(used, pool_of(used, nodes))
-        return executor.run(plan, stop=lambda: None, on_event=hear).details["node"]
+        stop = lambda: StopReason.CANCELLED if chosen.is_set() else None  # noqa: E731
+        return placed(used, pool_of(used, nodes)).run(plan, stop=stop, on_event=hear)
+
+    def second(plan: AttemptPlan) -> Any:
+        def hear(name: str, _facts: object) -> None:
+            if name == "node_chosen":
+                chosen.set()
+
+        try:  # it chooses when the first one's program runs, and knows of that by no word
+            started.wait()
+            return placed(used, pool_of(used, nodes)).run(plan, stop=lambda: None, on_event=hear)
+        finally:
+            chosen.set()
+
+    def plan(name: str, script: str) -> AttemptPlan:
+        (tmp_path / name).mkdir()
+        return container_plan(tmp_path / name, script)
 
     with ThreadPoolExecutor(2) as threads:
-        assert list(threads.map(run, range(2))) == ["a", "b"]
+        one = threads.submit(first, plan("w0", "exec tail -f /dev/null"))
+        other = threads.submit(second, plan("w1", "true"))
+        assert [job.result().details["node"] for job in (one, other)] == ["a", "b"]
+    assert one.result().stopped is StopReason.CANCELLED  # it ran all the while
     assert [left_on(engine) for engine in lasting] == [[], []]
 
 
@@ -294,6 +304,13 @@ def test_the_doctor_tries_each_node_and_says_what_to_do(
     assert found.failing == ["node a"]
     assert "share that at the same path" in details["node a"]
     assert f"answers at {other.address}; transport stream; 3 GPUs declared" in details["node b"]
+    (file := tmp_path / "file").touch()
+    found = diagnose("docker", replace(used, workspace_root=file / "ws"))
+    assert found.failing == ["node a", "node b"]
+    assert found.probes[0].detail == (
+        f"cannot be tried, for no folder can be made in {file / 'ws'} (Not a directory); "
+        "set WORKSPACE_ROOT to a folder in which this user may write"
+    )
     assert left_on(one) == left_on(other) == []
 
 
@@ -304,13 +321,6 @@ def test_a_worker_of_the_service_runs_its_jobs_on_nodes(
     site = make_site(tmp_path / "site", NODES=json.dumps(nodes), DOCKER_HELPER_IMAGE=BUSYBOX)
     store = site.open_store()
     folder = site.workspace(container={"image": BUSYBOX, "cmd": ["sh", "-c", PREDICT]})
-    (file := tmp_path / "file").touch()
-    found = diagnose("docker", replace(used, workspace_root=file / "ws"))
-    assert found.failing == ["node a", "node b"]
-    assert found.probes[0].detail == (
-        f"cannot be tried, for no folder can be made in {file / 'ws'} (Not a directory); "
-        "set WORKSPACE_ROOT to a folder in which this user may write"
-    )
     job = site.submit(store, folder, backend="docker")
     worker = service_runtime.make_worker(site.settings, store, Catalog())
     site.drain(store, worker)

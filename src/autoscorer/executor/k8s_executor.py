@@ -29,7 +29,7 @@ from autoscorer.executor.k8s.jobs import (
     ensure_policy,
     job_metadata,
     reap,
-    remove_job,
+    remove_own_job,
 )
 from autoscorer.executor.k8s.logs import PodLog
 from autoscorer.executor.k8s.manifest import TERMINATE_GRACE_S, job_manifest
@@ -57,8 +57,9 @@ ARCHIVES = ("image.tar", "image.tar.gz")
 class _Attempt:
     """What the steps of one attempt leave for each other."""
 
-    def __init__(self, cluster: Cluster, *, name: str, image: str, stop: StopSignal) -> None:
+    def __init__(self, cluster: Cluster, *, owner: Owner, name: str, image: str, stop: StopSignal) -> None:
         self.cluster = cluster
+        self.owner = owner
         self.name = name
         self.image = image
         self.stop = stop
@@ -73,6 +74,11 @@ class _Attempt:
         self.log: PodLog | None = None
         self.watch: PodWatch
         self.vigil: Vigil
+
+    def remove(self, *, grace_s: int) -> None:
+        """Its Job, if it is ours still. What stays now, a later sweep removes, or the Job's own deadline."""
+        with suppress(RefusedError, UnreachableError):
+            remove_own_job(self.cluster, self.name, self.owner, grace_s=grace_s)
 
 
 class K8sExecutor(Executor):
@@ -103,7 +109,8 @@ class K8sExecutor(Executor):
                 # This very attempt may be taken up where a process that is dead has left it; and what was
                 # under a lease, by whoever has the job next: the service's maintenance knows of those.
                 reap(cluster, _is_leased_or_alive, but=job_name(plan))
-            attempt = _Attempt(cluster, name=job_name(plan), image=str(name), stop=stop)
+            owner = Owner.this_process(plan.lease)
+            attempt = _Attempt(cluster, owner=owner, name=job_name(plan), image=str(name), stop=stop)
             attempt.belongs_to = installation(cluster, self._settings.k8s_owner)
             self._attempts[plan.attempt_dir] = attempt
             undo.pop_all()
@@ -131,7 +138,7 @@ class K8sExecutor(Executor):
                 attempt.cluster,
                 body,
                 content=content_digest(plan, body),
-                owner=Owner.this_process(plan.lease),
+                owner=attempt.owner,
                 is_alive=process_is_alive,
                 belongs_to=attempt.belongs_to,
             )
@@ -182,7 +189,7 @@ class K8sExecutor(Executor):
             attempt.log = PodLog(attempt.cluster, attempt.vigil.pod_name, path, plan.limits.log_bytes)
             attempt.end = attempt.vigil.until_ended([stop, too_much])
         end, facts = attempt.end, _facts(attempt)
-        attempt.is_left = _may_be_left(plan, attempt, end)
+        attempt.is_left = end.stopped in LEFT_TO_THE_NEXT and _is_adoptable(plan, attempt)
         if attempt.is_left:
             facts[LEFT_RUNNING] = True
         complete = attempt.is_left or self._finish(attempt, end)
@@ -219,12 +226,10 @@ class K8sExecutor(Executor):
         if attempt is None:
             return
         try:
-            if attempt.is_created and not attempt.is_left:
-                # What stays now, the next run's sweep removes, or the Job's own deadline.
-                with suppress(RefusedError, UnreachableError):
-                    remove_job(
-                        attempt.cluster, attempt.name, grace_s=TERMINATE_GRACE_S if attempt.is_running else 0
-                    )
+            # Who has lost the lease leaves what has ended, too: the task's next attempt harvests it.
+            is_lost = attempt.stop() is StopReason.LEASE_LOST and _is_adoptable(plan, attempt)
+            if attempt.is_created and not attempt.is_left and not is_lost:
+                attempt.remove(grace_s=TERMINATE_GRACE_S if attempt.is_running else 0)
             if attempt.log is not None:
                 attempt.log.close()
             attempt.made.close()
@@ -241,9 +246,7 @@ class K8sExecutor(Executor):
         ended_by_itself = end.stopped is None and end.verdict and end.verdict.means is Means.EXITED
         if not ended_by_itself:
             # A pod whose sidecar waits for data has a hook under way, and a kubelet waits for that.
-            grace_s = TERMINATE_GRACE_S if end.facts.running else 0
-            with suppress(RefusedError, UnreachableError):
-                remove_job(attempt.cluster, attempt.name, grace_s=grace_s)
+            attempt.remove(grace_s=TERMINATE_GRACE_S if end.facts.running else 0)
             attempt.vigil.until_gone(within_s=STOP_WITHIN_S)
         attempt.is_running = False
         if attempt.log is None:
@@ -252,9 +255,9 @@ class K8sExecutor(Executor):
         return attempt.log.program_ended(wait_s=60.0 if ended_by_itself else 2.0)
 
 
-def _may_be_left(plan: AttemptPlan, attempt: _Attempt, end: PodEnd) -> bool:
+def _is_adoptable(plan: AttemptPlan, attempt: _Attempt) -> bool:
     """Whether the task's next attempt can take the Job up. Not where its data lie in this one's folder."""
-    return end.stopped in LEFT_TO_THE_NEXT and bool(plan.lease) and attempt.bound is None
+    return bool(plan.lease) and attempt.bound is None
 
 
 def _is_leased_or_alive(owner: Owner) -> bool:

@@ -28,6 +28,7 @@ class Script:
     watches: deque[tuple[list[dict[str, Any]], str]] = field(default_factory=deque)
     others: dict[tuple[str, str], deque[Answer]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    deletions: list[dict[str, Any]] = field(default_factory=list)  # the options of each
     over: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, method: str, path: str) -> Answer:
@@ -66,7 +67,9 @@ def served(script: Script) -> Iterator[Cluster]:
 
         def _any(self) -> None:
             url = urlsplit(self.path)
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.command == "DELETE":
+                script.deletions.append(json.loads(content or b"{}"))
             query = parse_qs(url.query)
             script.asked.append((self.command, url.path + ("?watch" if "watch" in query else "")))
             if self.command == "GET" and url.path.endswith("/pods"):

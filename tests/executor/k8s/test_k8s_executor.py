@@ -7,19 +7,23 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autoscorer.executor.base import StopReason
+from autoscorer.claims import FencedError
+from autoscorer.executor.base import RunOutcome, StopReason
 from autoscorer.executor.k8s import manifest
 from autoscorer.executor.k8s.client import connect
-from autoscorer.executor.k8s.jobs import pods_of, remove_pod
+from autoscorer.executor.k8s.jobs import _take_over, job_metadata, pods_of, reap, remove_pod
 from autoscorer.executor.k8s.naming import job_name
+from autoscorer.executor.k8s_executor import K8sExecutor
+from autoscorer.executor.ownership import Owner
 from autoscorer.utils.errors import AutoscorerError
 from tests.executor.attempts import eventually
-from tests.executor.k8s.pods import BUSYBOX, PYTHON, pod_plan, run_pod, settings
+from tests.executor.k8s.pods import BUSYBOX, PYTHON, assert_nothing_left, pod_plan, run_pod, settings
 
 pytestmark = [pytest.mark.k8s, pytest.mark.slow]
 MIB = 2**20
@@ -257,3 +261,26 @@ def test_a_pod_that_is_drained_from_its_node_is_the_platforms_to_try_again(tmp_p
     assert ran.code == "CONTAINER_WAIT_FAILED"
     assert ran.error is not None
     assert ran.error.retryable
+
+
+@pytest.mark.parametrize("is_taken_over", [True, False])
+def test_what_another_has_taken_over_meanwhile_is_left_to_it(
+    tmp_path: Path, namespace: str, is_taken_over: bool
+) -> None:
+    """Control: what nobody has taken over is gone."""
+    plan = pod_plan(tmp_path, "true")
+    used = settings(tmp_path, k8s_namespace=namespace)
+    with connect(used) as cluster:
+
+        def fenced(_folder: Path, _outcome: RunOutcome) -> None:
+            if is_taken_over:
+                _take_over(cluster, job_name(plan), replace(Owner.this_process(), pid=1))
+            raise FencedError("another has it")
+
+        with pytest.raises(FencedError):
+            K8sExecutor(used).run(plan, stop=lambda: None, on_event=lambda *_: None, collect=fenced)
+        if is_taken_over:
+            job, pod = job_metadata(cluster, job_name(plan)), pods_of(cluster, job_name(plan))[0]["metadata"]
+            assert not {"deletionTimestamp"} & {*job, *pod}
+            assert [removed.name for removed in reap(cluster, lambda _owner: False)] == [job_name(plan)]
+    assert_nothing_left(used, job_name(plan))

@@ -32,6 +32,7 @@ from autoscorer.utils.errors import AutoscorerError
 BATCH = "batch/v1"
 NETWORKING = "networking.k8s.io/v1"
 GONE_WITHIN_S = 60.0
+REMOVE_TRIES = 10  # a Job's own controller may change it between look and removal
 _REFUSED = ("FailedCreate", "ProvisioningFailed")
 _PAUSE_S = 0.1
 
@@ -78,17 +79,19 @@ def create_or_adopt(
 
 
 def _may_adopt(there: Mapping[str, Any], *, content: str, owner: Owner, is_alive: IsAlive) -> bool:
-    metadata = there["metadata"]
-    annotations = metadata.get("annotations") or {}
-    its_owner = Owner.parse(annotations.get(ANNOTATION_OWNER, ""))
+    metadata, its_owner = there["metadata"], _owner_of(there)
     # Of two that hold the same task, the one that asks now has the right: the other has lost its lease.
     ours = its_owner is not None and bool(owner.lease) and task_of(owner.lease) == task_of(its_owner.lease)
     if its_owner is not None and not ours and its_owner != owner and is_alive(its_owner):
         message = "this attempt runs already, started by a process that is alive"
         raise AutoscorerError("WORKSPACE_BUSY", message, {"job": metadata["name"]})
     is_over = any(row.get("status") == "True" for row in (there.get("status") or {}).get("conditions") or ())
-    same = annotations.get(ANNOTATION_CONTENT) == content
+    same = (metadata.get("annotations") or {}).get(ANNOTATION_CONTENT) == content
     return same and not is_over and "deletionTimestamp" not in metadata
+
+
+def _owner_of(job: Mapping[str, Any]) -> Owner | None:
+    return Owner.parse((job["metadata"].get("annotations") or {}).get(ANNOTATION_OWNER, ""))
 
 
 def _take_over(cluster: Cluster, name: str, owner: Owner) -> None:
@@ -132,6 +135,22 @@ def remove_job(cluster: Cluster, name: str, *, grace_s: int = 0) -> None:
     _delete(cluster, cluster.path("jobs", name, group=BATCH), {"propagationPolicy": "Background"})
     for pod in pods_of(cluster, name):
         remove_pod(cluster, pod, grace_s=grace_s)
+
+
+def remove_own_job(cluster: Cluster, name: str, owner: Owner, *, grace_s: int = 0) -> None:
+    """The Job and its pods, unless it is another's by now: who takes it over before it is removed keeps it.
+
+    Safe to call twice. What changes all the time stays. Raises RefusedError, UnreachableError.
+    """
+    for _ in range(REMOVE_TRIES):
+        pods = pods_of(cluster, name)  # before the look: none of a Job that is made later
+        there = _found(cluster, name)
+        if there is not None and _owner_of(there) != owner:
+            return
+        if there is None or _delete_as_seen(cluster, there["metadata"]):
+            for pod in pods:
+                remove_pod(cluster, pod, grace_s=grace_s)
+            return
 
 
 def remove_pod(cluster: Cluster, pod: Mapping[str, Any], *, grace_s: int = 0) -> None:
@@ -219,16 +238,17 @@ def reap(cluster: Cluster, is_alive: IsAlive, *, but: str = "") -> tuple[Reaped,
 def _reaped(cluster: Cluster, is_alive: IsAlive, *, but: str) -> Iterator[Reaped]:
     query = {"labelSelector": f"{MANAGED_BY}={OURS}"}
     for job in cluster.call("GET", cluster.path("jobs", group=BATCH), query=query).get("items") or ():
-        metadata = job["metadata"]
-        owner = Owner.parse((metadata.get("annotations") or {}).get(ANNOTATION_OWNER, ""))
+        metadata, owner = job["metadata"], _owner_of(job)
         if owner is None or metadata["name"] == but or is_alive(owner):
             continue
-        if _remove_as_seen(cluster, metadata):
+        if _delete_as_seen(cluster, metadata):  # else the next round looks again
+            for pod in pods_of(cluster, metadata["name"]):
+                remove_pod(cluster, pod)
             yield Reaped(kind="job", name=metadata["name"])
 
 
-def _remove_as_seen(cluster: Cluster, metadata: Mapping[str, Any]) -> bool:
-    """Remove the Job unless it has changed since: somebody may have taken it over. Whether it was removed."""
+def _delete_as_seen(cluster: Cluster, metadata: Mapping[str, Any]) -> bool:
+    """Delete the Job unless it has changed since: somebody may have taken it over. Whether it is deleted."""
     seen = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
     options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
     try:
@@ -236,9 +256,7 @@ def _remove_as_seen(cluster: Cluster, metadata: Mapping[str, Any]) -> bool:
         cluster.call("DELETE", path, body={**options, "preconditions": seen})
     except RefusedError as exc:
         if exc.status == CONFLICT:
-            return False  # the next round looks again
+            return False
         if exc.status != NOT_FOUND:
             raise
-    for pod in pods_of(cluster, metadata["name"]):
-        remove_pod(cluster, pod)
     return True

@@ -79,6 +79,7 @@ class Vigil:
         self._time_limit_s = time_limit_s
         self._silence_s = silence_s
         self._uid: str | None = None
+        self._job_uid: str | None = None
         self._staged = is_staged
         self._enclosed = is_enclosed
         self._unheard_since: float | None = None
@@ -191,15 +192,16 @@ class Vigil:
             return False
         first = min(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
         self._uid, self.pod_name = first["metadata"]["uid"], first["metadata"]["name"]
+        self._job_uid = _job_uid(first)
         return True
 
     def _facts(self) -> PodFacts | None:
-        """Of our pod; a further one is removed on sight."""
+        """Of our pod; a further one of its Job is removed on sight. Those of a later Job are another's."""
         if self._uid is None:
             return None
         pods = self._watch.pods
         for uid, pod in pods.items():
-            if uid != self._uid and uid not in self._removed:
+            if uid != self._uid and uid not in self._removed and _job_uid(pod) == self._job_uid:
                 self._remove_further(pod)
         mine = pods.get(self._uid)
         if mine is None:
@@ -290,6 +292,11 @@ def duration_s(facts: PodFacts, times: Times) -> float:
     if started and finished:
         return max(0.0, (finished - started).total_seconds())
     return round(max(0.0, seen), 3)
+
+
+def _job_uid(pod: Mapping[str, Any]) -> str | None:
+    owners = pod["metadata"].get("ownerReferences") or ()
+    return next((str(row["uid"]) for row in owners if row.get("controller")), None)
 
 
 def _running_for_s(facts: PodFacts) -> float:

@@ -10,7 +10,7 @@ import pytest
 from autoscorer.store.base import Store
 from autoscorer.store.leases import lease_of
 from autoscorer.store.moves import LeaseLostError
-from autoscorer.store.records import AttemptEnd, Job, Note
+from autoscorer.store.records import AttemptEnd, Job, Lease, Note
 from autoscorer.store.transitions import JobState
 from autoscorer.utils.errors import AutoscorerError
 from tests.contracts.store_cases import ENGINE_GONE, EXIT_3, SCORE, StoreCase, at_once, new_job
@@ -32,6 +32,28 @@ class Ending(StoreCase):
         assert [a.end for a in store.jobs.attempts(job.task_id)] == [AttemptEnd.SUCCEEDED]
         with pytest.raises(LeaseLostError):
             store.work.fail(lease, error=EXIT_3)
+
+    def test_a_result_is_the_latest_attempts_or_none(self, store: Store, acme: str) -> None:
+        scored, partial, bare, waiting, again = (
+            store.jobs.submit(new_job(acme, number)).job.task_id for number in range(5)
+        )
+
+        def lease(task_id: str) -> Lease:
+            claimed = store.work.claim_job(task_id, worker="w")
+            assert claimed is not None
+            return lease_of(claimed)
+
+        store.work.succeed(lease(scored), result=SCORE)
+        store.work.fail(lease(partial), error=EXIT_3, result={"error": EXIT_3})
+        store.work.fail(lease(bare), error=EXIT_3)
+        store.work.fail(lease(again), error=EXIT_3, result={"error": EXIT_3})
+        asked = {scored, partial, bare, waiting, again, "unknown"}
+        assert store.jobs.with_result(asked) == {scored, partial, again}
+        store.jobs.retry(again, by="ada")
+        store.work.fail(lease(again), error=EXIT_3)
+        assert store.jobs.with_result(asked) == {scored, partial}
+        assert store.jobs.with_result([bare, partial]) == {partial}
+        assert store.jobs.with_result([]) == frozenset()
 
     def test_a_failure_keeps_its_error_and_what_there_is_of_a_result(self, store: Store, acme: str) -> None:
         store.jobs.submit(new_job(acme))

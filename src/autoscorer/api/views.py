@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -58,11 +58,14 @@ def job_view(
     principal: Principal,
     ahead: int | None = None,
     now: datetime | None = None,
+    has_result: bool | None = None,
 ) -> JobView:
     """A job as ``principal`` may see it, with addresses of what belongs to it.
 
-    Who shows many asks the store's ``now`` once for all of them.
+    Who shows many asks the store's ``now``, and which of them have a result, once for all of them.
     """
+    if has_result is None:
+        has_result = job.task_id in with_result([job], service)
     row = STATES[job.state]
     error = shown_error(job.error, principal, service.settings)
     blamed = (error or {}).get("details", {}).get("blame", "nobody")
@@ -89,17 +92,23 @@ def job_view(
         finished_at=iso_or_none(job.finished_at),
         seconds=_seconds(job, now=lambda: now or service.store.now().at),
         error=error,
-        links=links(job, base_url(request, service.settings)),
+        links=links(job, base_url(request, service.settings), has_result=has_result),
     )
 
 
-def links(job: Job, base: str) -> dict[str, str]:
+def with_result(shown: Iterable[Job], service: Service) -> frozenset[str]:
+    """The ``task_id`` of those that have ended with a result, or what there is of one."""
+    ended = [job.task_id for job in shown if STATES[job.state].final]
+    return service.store.jobs.with_result(ended) if ended else frozenset()
+
+
+def links(job: Job, base: str, *, has_result: bool) -> dict[str, str]:
     """Addresses of a job and of what there is of it now; of what may be done to it too."""
     own = f"{base}{JOBS}/{job.task_id}"
     found = {"self": own, **{part: f"{own}/{part}" for part in _PARTS}}
-    if STATES[job.state].final:
+    if has_result:
         found |= {"result": f"{own}/result", "result_json": f"{own}/result.json"}
-    else:
+    if not STATES[job.state].final:
         found["cancel"] = f"{own}/cancel"
     if job.state in TRANSITIONS[Move.RETRY][0]:
         found["retry"] = f"{own}/retry"

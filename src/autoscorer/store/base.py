@@ -79,6 +79,10 @@ class Jobs(Protocol):
         """The latest result that was published."""
         ...
 
+    def with_result(self, task_ids: Collection[str]) -> frozenset[str]:
+        """Those of ``task_ids`` whose latest attempt has published a result."""
+        ...
+
     def remove_ended(
         self, *, before: datetime, states: Collection[JobState] = FINAL, limit: int = 100
     ) -> Sequence[Job]:

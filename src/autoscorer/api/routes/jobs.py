@@ -18,7 +18,7 @@ from autoscorer.api.answers import Answer, answer
 from autoscorer.api.deps import GivenService, IdempotencyKey, make_router, may
 from autoscorer.api.lookups import job_for
 from autoscorer.api.results import whole_view
-from autoscorer.api.views import JOBS, job_view
+from autoscorer.api.views import JOBS, job_view, with_result
 from autoscorer.intake.standing import check_is_what_was_asked
 from autoscorer.schemas.job import Text
 from autoscorer.schemas.service import JobPage, JobRequest, JobView
@@ -85,10 +85,9 @@ def list_jobs(
         limit=asked.limit,
     )
     page = service.store.jobs.page(query)
-    now = service.store.now().at
-    views = [
-        job_view(job, request=request, service=service, principal=principal, now=now) for job in page.jobs
-    ]
+    show = functools.partial(job_view, request=request, service=service, principal=principal)
+    now, scored = service.store.now().at, with_result(page.jobs, service)
+    views = [show(job, now=now, has_result=job.task_id in scored) for job in page.jobs]
     return answer(JobPage(jobs=views, next=page.next))
 
 

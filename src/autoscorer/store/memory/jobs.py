@@ -122,6 +122,15 @@ class MemoryJobs:
             results = self._rooms.results.get(task_id)
         return results[-1] if results else None
 
+    def with_result(self, task_ids: Collection[str]) -> frozenset[str]:
+        with self._rooms.lock:
+            return frozenset(
+                task_id
+                for task_id in task_ids
+                if (results := self._rooms.results.get(task_id))
+                and results[-1].attempt == self._rooms.jobs[task_id].attempt
+            )
+
     def remove_ended(
         self, *, before: datetime, states: Collection[JobState] = FINAL, limit: int = 100
     ) -> Sequence[Job]:

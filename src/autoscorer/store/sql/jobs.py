@@ -102,6 +102,14 @@ class SqlJobs:
             row = connection.execute(query.limit(1)).mappings().one_or_none()
         return result_of(row) if row else None
 
+    def with_result(self, task_ids: Collection[str]) -> frozenset[str]:
+        if not task_ids:
+            return frozenset()
+        latest = and_(results.c.task_id == jobs.c.task_id, results.c.attempt == jobs.c.attempt)
+        query = select(jobs.c.task_id).join(results, latest).where(jobs.c.task_id.in_(task_ids))
+        with self._database.reading() as connection:
+            return frozenset(connection.scalars(query))
+
     def remove_ended(
         self, *, before: datetime, states: Collection[JobState] = FINAL, limit: int = 100
     ) -> Sequence[Job]:

@@ -114,6 +114,7 @@ def _no_data_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """What is shared by many tests keeps nothing with the user either."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATA_DIR", str(tmp_path_factory.mktemp("shared-data")))
+        patch.setenv("LOG_DIR", str(tmp_path_factory.mktemp("shared-log")))
         yield
 
 
@@ -121,6 +122,7 @@ def _no_data_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def _own_data_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds what another one has kept, nor leaves anything with the user."""
     monkeypatch.setenv("DATA_DIR", str(tmp_path_factory.mktemp("data")))
+    monkeypatch.setenv("LOG_DIR", str(tmp_path_factory.mktemp("log")))
 
 
 @pytest.fixture(autouse=True)

@@ -470,3 +470,9 @@ def test_a_line_that_is_too_long_still_says_whose_it_was() -> None:
     line = json.loads(encode_line("big", data, level="INFO", secrets=()))
     assert {"task_id": "t1", "attempt": 2, "job_id": "j"}.items() <= line["data"].items()
     assert "much" not in line["data"]
+
+
+def test_no_test_keeps_or_logs_anything_with_the_user() -> None:
+    settings, defaults = Config("/nowhere").settings, Config("/nowhere", environ={}).settings
+    assert settings.data_dir != defaults.data_dir
+    assert settings.log_dir != defaults.log_dir

@@ -41,8 +41,6 @@ demo: .venv/.core ## Score an example: run a program in the sandbox, compare wit
 serve: .venv/.core ## Start the service on this checkout, at http://127.0.0.1:8000
 	@scripts/serve
 
-# Containers and services keep them waiting a third of the time.
-test test-docker: WORKERS = $(shell echo $$(($$(nproc) + 2)))
 test: .venv/.dev ## Run the tests, bringing up what they need
 	@scripts/test-services
 	@$(PYTEST) -m 'not long and not k8s'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def left_behind(engine: Any, workspace: Path, job_id: str, *, since: float) -> l
         *(f"volume {name}" for name in volumes_of(engine, job_id, since=since)),
         *(f"mount {target}" for target in mounts_below(workspace)),
         *(f"loop device {device}" for device in loop_devices_below(workspace)),
-        *(f"folder {path.name} with {sorted(os.listdir(path))}" for path in attempts_of(workspace)),
+        *(f"folder {name} with {entries}" for name, entries in attempts_of(workspace)),
     ]
 
 
@@ -71,11 +72,13 @@ def loop_devices_below(folder: Path) -> list[str]:
     return found
 
 
-def attempts_of(workspace: Path) -> list[Path]:
-    """Folders of attempts; one that only keeps a former output is no left-over."""
-    folder = workspace / ".attempts"
-    entries = list(folder.iterdir()) if folder.exists() else []
-    return [entry for entry in entries if [path.name for path in entry.iterdir()] != ["previous_output"]]
+def attempts_of(workspace: Path) -> list[tuple[str, list[str]]]:
+    """Folders of attempts and what is in each; one that only keeps a former output is no left-over."""
+    folder, found = workspace / ".attempts", list[tuple[str, list[str]]]()
+    for entry in folder.iterdir() if folder.exists() else ():
+        with suppress(FileNotFoundError):  # a job beside this one takes its own away
+            found.append((entry.name, sorted(os.listdir(entry))))
+    return [(name, entries) for name, entries in found if entries != ["previous_output"]]
 
 
 def lifetimes(engine: Any, job_id: str, *, since: float) -> list[Lifetime]:

@@ -32,6 +32,7 @@ from autoscorer.executor.docker.types import ContainerPlan
 from autoscorer.executor.ownership import Owner
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
+from tests.executor.attempts import eventually
 from tests.executor.docker.containers import docker, settings
 from tests.executor.docker.engines import settings_with
 
@@ -96,8 +97,12 @@ def test_control_in_a_weakened_container_the_attacks_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(containers, "create_body", weakened)
-    found = diagnosed(tmp_path)
-    assert set(found.failing) >= INSIDE | CAPS
+    failing = set(diagnosed(tmp_path).failing)
+    # Nothing but the machine holds it now, and a busy one leaves it less than its limit for a while.
+    assert "cpu limit" in failing or eventually(
+        lambda: "cpu limit" in diagnosed(tmp_path).failing, within_s=120
+    )
+    assert failing | {"cpu limit"} >= INSIDE | CAPS
 
 
 @pytest.mark.docker

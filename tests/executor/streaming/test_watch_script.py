@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="takes another user"),
 ]
 NOBODY = 65534
+ITSELF = "THIS-BUSYBOX"  # in a script: the program that runs it
 ALLOWED: Limits = replace(limits(), output_bytes=2**20, output_entries=50)
 FAR_DOWN = (
     "d=$(printf 'd%.0s' $(seq 250)); for i in $(seq 18); do mkdir $d && cd -P $d; done; "
@@ -33,6 +35,7 @@ HIDE = "mkdir -m 300 h && for i in $(seq 20); do head -c 1048576 /dev/zero > h/$
 def output() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as made:  # pytest's own folders are not for another user
         os.chmod(made, 0o755)
+        shutil.copy(KEPT_BUSYBOX, made)  # nor need another user reach the checkout
         out = Path(made, "output")
         out.mkdir()
         os.chown(out, NOBODY, NOBODY)
@@ -41,7 +44,9 @@ def output() -> Iterator[Path]:
 
 def shell(script: str, output: Path, *, timeout_s: float = 20) -> int | None:
     """Its exit code; None if it still ran then."""
-    command = [str(KEPT_BUSYBOX), "sh", "-c", script.replace(scripts.VOLUMES_AT, str(output.parent))]
+    busybox = str(output.parent / KEPT_BUSYBOX.name)
+    script = script.replace(scripts.VOLUMES_AT, str(output.parent)).replace(ITSELF, busybox)
+    command = [busybox, "sh", "-c", script]
     with subprocess.Popen(
         command,
         cwd=output,
@@ -60,7 +65,7 @@ def shell(script: str, output: Path, *, timeout_s: float = 20) -> int | None:
 
 def flipping(tool: str) -> str:
     """What a program does that opens its folder for every look but that of ``tool``."""
-    return f'{tool}() {{ chmod 000 h; {KEPT_BUSYBOX} {tool} "$@"; chmod 700 h; }}\n'
+    return f'{tool}() {{ chmod 000 h; {ITSELF} {tool} "$@"; chmod 700 h; }}\n'
 
 
 @pytest.mark.parametrize(
@@ -88,7 +93,7 @@ def test_what_stands_in_a_folder_that_cannot_be_read_is_too_much(
 def test_a_name_in_a_complaint_does_not_stand_for_the_figure(
     output: Path, size: int, code: int | None
 ) -> None:
-    complains = f'du() {{ {KEPT_BUSYBOX} du "$@"; printf "du: ./x\\n0\\n: No such file or directory\\n"; }}\n'
+    complains = f'du() {{ {ITSELF} du "$@"; printf "du: ./x\\n0\\n: No such file or directory\\n"; }}\n'
     assert shell(f"head -c {size} /dev/zero > y", output) == 0
     assert shell(complains + scripts.watch_script(ALLOWED), output, timeout_s=20 if code else 3) == code
 

@@ -72,8 +72,9 @@ def _restart_docker(stack: Stack, number: int) -> int:
 
 
 def kill_the_api(stack: Stack, _dice: random.Random) -> int:
-    stack.api.end(signal.SIGKILL)
-    stack.api.start(wait=False)
+    with stack.api.changing:
+        stack.api.end(signal.SIGKILL)
+        stack.api.start(wait=False)
     return 1
 
 

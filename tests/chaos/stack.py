@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -36,6 +37,7 @@ class Api:
     log: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    changing: threading.Lock = field(default_factory=threading.Lock)
     statuses: set[int] = field(default_factory=set)
 
     @property
@@ -78,12 +80,14 @@ class Api:
         """The data of an answer, asked again while the service is away, as a client should."""
         give_up_at = time.monotonic() + PATIENCE_S
         while True:
-            with suppress(httpx.TransportError):
+            try:
                 answer = self.ask(method, path, **given)
                 if answer.status_code not in PASSING:
                     assert answer.status_code < 300, answer.text
                     found: dict[str, Any] = answer.json()["data"]
                     return found
+            except httpx.TransportError:
+                self.supervise()
             assert time.monotonic() < give_up_at, f"{method} {path} is not answered"
             time.sleep(0.1)
 
@@ -92,6 +96,13 @@ class Api:
         headers = {"Idempotency-Key": task.key}
         view = self.asked("POST", "/api/v1/jobs", json=task.asked(root), headers=headers)
         return str(view["task_id"])
+
+    def supervise(self) -> None:
+        """Start it again if it has ended by itself: it does when it begins while its database is away, and
+        whoever runs it starts it again then."""
+        with self.changing:
+            if self.process is not None and self.process.poll() is not None:
+                self.start(wait=False)
 
     def end(self, number: int) -> int:
         assert self.process is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,12 +23,13 @@ from tests.attacks.case import Attack
 ATTACKS = {row.name: row for row in (*outputs.ATTACKS, *disk.ATTACKS) if not row.long}
 # No kernel holds these here: the output is looked at once a second, and before the program is stopped it may
 # have won, on a busy node with a fast disk all of it. Nothing of it is taken.
-BRAKED = (
-    "a million empty files",
+FILLS = (
     "fills the disk",
     "fills the disk in a folder that cannot be read",
     "fills the disk below a path too long to name",
 )
+BRAKED = ("a million empty files", *FILLS)
+FILLS_MIB = 2_000  # a hundred times what they may; several at once are not to fill the disk of whoever tests
 
 
 class _Images:
@@ -40,6 +42,8 @@ class _Images:
 def check_contained(name: str, root: Path, given: Mapping[str, str], *, backend: str) -> Path:
     """Run an attack with this configuration: it gets its code and does no harm. Its workspace."""
     attack: Attack = ATTACKS[name]
+    if name in FILLS:
+        attack = replace(attack, goal=FILLS_MIB)
     arena = Arena(engine=None, host="", root=root, images=cast(Any, _Images()))
     workspace = arena.workspace(attack)
     environ = {**given, **attack.settings, "DATA_DIR": str(root / "data")}

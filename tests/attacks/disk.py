@@ -13,39 +13,27 @@ from tests.attacks.case import (
 
 LOG_CAP = 10 * MIB + 4096
 
+# As fast as it can, unless it is told to pause after each file.
 FILL = """
-import os, sys
-for number in range(int(os.environ["GOAL"])):
-    try:
-        with open(f"output/{number}", "wb") as file: file.write(b"x" * 2**20)
-    except OSError: sys.exit(3)
-print("WON", flush=True)
-"""
-FILL_HIDDEN = """
-import os, sys
-os.mkdir("output/hidden", 0o300)
-for number in range(int(os.environ["GOAL"])):
-    try:
-        with open(f"output/hidden/{number}", "wb") as file: file.write(b"x" * 2**20)
-    except OSError: sys.exit(3)
-print("WON", flush=True)
-"""
-FILL_FAR_DOWN = """
-import os, sys
+import os, sys, time
 os.chdir("output")
-for _ in range(18): os.mkdir("d" * 250); os.chdir("d" * 250)
+{aside}
 for number in range(int(os.environ["GOAL"])):
     try:
         with open(str(number), "wb") as file: file.write(b"x" * 2**20)
     except OSError: sys.exit(3)
+    time.sleep(float(os.environ.get("PAUSE_S", "0")))
 print("WON", flush=True)
 """
+IN_HIDDEN = 'os.mkdir("hidden", 0o300); os.chdir("hidden")'
+FAR_DOWN = 'for _ in range(18): os.mkdir("d" * 250); os.chdir("d" * 250)'
 MANY_FILES = """
-import os, sys
+import os, sys, time
 for number in range(int(os.environ["GOAL"])):
     try: os.close(os.open(f"output/{number}", os.O_CREAT | os.O_WRONLY))
     except OSError: sys.exit(3)
     if number == 15_000: print("WON", flush=True)
+    time.sleep(float(os.environ.get("PAUSE_S", "0")))
 """
 DEEP = """
 import os
@@ -66,29 +54,20 @@ sys.stderr.buffer.write(b"\\x1b]0;owned\\x07\\x1b[2J\\0 error: all is well\\n");
 CAP = {"MAX_OUTPUT_BYTES": "20Mi"}
 
 ATTACKS = [
-    Attack(
-        name="fills the disk",
-        program=FILL,
-        goal=10_000,
-        settings=CAP,
-        expected=("OUTPUT_LIMIT",),
-        control=Plain(goal=100),
-    ),
-    Attack(
-        name="fills the disk in a folder that cannot be read",
-        program=FILL_HIDDEN,
-        goal=10_000,
-        settings=CAP,
-        expected=("OUTPUT_LIMIT",),
-        control=Plain(goal=100),
-    ),
-    Attack(
-        name="fills the disk below a path too long to name",
-        program=FILL_FAR_DOWN,
-        goal=10_000,
-        settings=CAP,
-        expected=("OUTPUT_LIMIT",),
-        control=Plain(goal=100),
+    *(
+        Attack(
+            name=f"fills the disk{where}",
+            program=FILL.format(aside=aside),
+            goal=10_000,
+            settings=CAP,
+            expected=("OUTPUT_LIMIT",),
+            control=Plain(goal=100),
+        )
+        for where, aside in (
+            ("", ""),
+            (" in a folder that cannot be read", IN_HIDDEN),
+            (" below a path too long to name", FAR_DOWN),
+        )
     ),
     Attack(
         name="a million empty files",

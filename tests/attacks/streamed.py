@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,16 +20,20 @@ from tests.attacks import disk, outputs
 from tests.attacks.arena import Arena
 from tests.attacks.case import Attack
 
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How long a program pauses after each file, in seconds, and how many it makes at most."""
+
+    pause_s: float
+    goal: int
+
+
 ATTACKS = {row.name: row for row in (*outputs.ATTACKS, *disk.ATTACKS) if not row.long}
-# No kernel holds these here: the output is looked at once a second, and before the program is stopped it may
-# have won, on a busy node with a fast disk all of it. Nothing of it is taken.
-FILLS = (
-    "fills the disk",
-    "fills the disk in a folder that cannot be read",
-    "fills the disk below a path too long to name",
-)
-BRAKED = ("a million empty files", *FILLS)
-FILLS_MIB = 2_000  # a hundred times what they may; several at once are not to fill the disk of whoever tests
+# No kernel holds these here: the output is looked at once a second. They get a pace, so that who wins is
+# not decided by how much a disk takes in a second, and so that several at once leave room on it.
+PACES = {name: Pace(pause_s=0.01, goal=3_000) for name in ATTACKS if name.startswith("fills the disk")}
+PACES["a million empty files"] = Pace(pause_s=0.002, goal=10**6)
 
 
 class _Images:
@@ -41,9 +45,7 @@ class _Images:
 
 def check_contained(name: str, root: Path, given: Mapping[str, str], *, backend: str) -> Path:
     """Run an attack with this configuration: it gets its code and does no harm. Its workspace."""
-    attack: Attack = ATTACKS[name]
-    if name in FILLS:
-        attack = replace(attack, goal=FILLS_MIB)
+    attack = _paced(ATTACKS[name])
     arena = Arena(engine=None, host="", root=root, images=cast(Any, _Images()))
     workspace = arena.workspace(attack)
     environ = {**given, **attack.settings, "DATA_DIR": str(root / "data")}
@@ -55,8 +57,14 @@ def check_contained(name: str, root: Path, given: Mapping[str, str], *, backend:
         error = exc
     assert (error.code if error else None) in attack.expected, error
     assert error is None or error.blame == attack.blame
-    assert {*BRAKED} <= {*ATTACKS}
-    if name not in BRAKED:
-        assert not attack.harm(arena.seen(workspace, error))
+    seen = arena.seen(workspace, error)
+    assert not attack.harm(seen)
+    assert error is None or [path for path in seen.output.rglob("*") if path.name != "result.json"] == []
     assert os.listdir(workspace / ".attempts") == []
     return workspace
+
+
+def _paced(attack: Attack) -> Attack:
+    if (pace := PACES.get(attack.name)) is None:
+        return attack
+    return replace(attack, goal=pace.goal, container={"env": {"PAUSE_S": str(pace.pause_s)}})

@@ -103,7 +103,7 @@ def _bare(cluster: Cluster) -> None:
     watch = PodWatch(cluster, name)
     while not any(pod["status"].get("phase") == "Succeeded" for pod in watch.pods.values()):
         watch.changed(1.0)
-    remove_job(cluster, name)
+    remove_job(cluster, name, if_of=lambda _owner: True)
     watch.close()
 
 

@@ -29,7 +29,7 @@ from autoscorer.executor.k8s.jobs import (
     ensure_policy,
     job_metadata,
     reap,
-    remove_own_job,
+    remove_job,
 )
 from autoscorer.executor.k8s.logs import PodLog
 from autoscorer.executor.k8s.manifest import TERMINATE_GRACE_S, job_manifest
@@ -78,7 +78,7 @@ class _Attempt:
     def remove(self, *, grace_s: int) -> None:
         """Its Job, if it is ours still. What stays now, a later sweep removes, or the Job's own deadline."""
         with suppress(RefusedError, UnreachableError):
-            remove_own_job(self.cluster, self.name, self.owner, grace_s=grace_s)
+            remove_job(self.cluster, self.name, if_of=lambda owner: owner == self.owner, grace_s=grace_s)
 
 
 class K8sExecutor(Executor):

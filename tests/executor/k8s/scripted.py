@@ -29,6 +29,7 @@ class Script:
     others: dict[tuple[str, str], deque[Answer]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     deletions: list[dict[str, Any]] = field(default_factory=list)  # the options of each
+    patches: list[dict[str, Any]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, method: str, path: str) -> Answer:
@@ -68,8 +69,9 @@ def served(script: Script) -> Iterator[Cluster]:
         def _any(self) -> None:
             url = urlsplit(self.path)
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.command == "DELETE":
-                script.deletions.append(json.loads(content or b"{}"))
+            for method, bodies in (("DELETE", script.deletions), ("PATCH", script.patches)):
+                if self.command == method:
+                    bodies.append(json.loads(content or b"{}"))
             query = parse_qs(url.query)
             script.asked.append((self.command, url.path + ("?watch" if "watch" in query else "")))
             if self.command == "GET" and url.path.endswith("/pods"):

@@ -274,7 +274,8 @@ def test_what_another_has_taken_over_meanwhile_is_left_to_it(
 
         def fenced(_folder: Path, _outcome: RunOutcome) -> None:
             if is_taken_over:
-                _take_over(cluster, job_name(plan), replace(Owner.this_process(), pid=1))
+                name, other = job_name(plan), replace(Owner.this_process(), pid=1)
+                assert eventually(lambda: _take_over(cluster, job_metadata(cluster, name), other))
             raise FencedError("another has it")
 
         with pytest.raises(FencedError):

@@ -259,11 +259,12 @@ def make(script: Script, *, is_alive: bool, body: dict[str, Any] = BODY) -> bool
 def test_an_answer_that_was_lost_makes_no_second_job() -> None:
     # The first answer says that the server is away, and yet it had made the Job.
     script = Script(
+        lists=deque([pods()]),
         others={
             ("POST", JOBS): deque([(503, {}, {}), CONFLICT]),
             ("GET", f"{JOBS}/n"): deque([job(ME)]),
             ("PATCH", f"{JOBS}/n"): deque([OK]),
-        }
+        },
     )
     assert make(script, is_alive=True)
     assert [what for what, _ in script.asked].count("DELETE") == 0
@@ -271,34 +272,78 @@ def test_an_answer_that_was_lost_makes_no_second_job() -> None:
 
 def test_what_a_dead_process_had_begun_is_taken_up() -> None:
     script = Script(
+        lists=deque([pods()]),
         others={
             ("POST", JOBS): deque([CONFLICT]),
             ("GET", f"{JOBS}/n"): deque([job(OTHER)]),
             ("PATCH", f"{JOBS}/n"): deque([OK]),
-        }
+        },
     )
     assert make(script, is_alive=False)
 
 
 def test_what_a_living_process_runs_is_left_alone() -> None:
-    script = Script(others={("POST", JOBS): deque([CONFLICT]), ("GET", f"{JOBS}/n"): deque([job(OTHER)])})
+    script = Script(
+        lists=deque([pods()]),
+        others={("POST", JOBS): deque([CONFLICT]), ("GET", f"{JOBS}/n"): deque([job(OTHER)])},
+    )
     with pytest.raises(AutoscorerError) as caught:
         make(script, is_alive=True)
     assert caught.value.code == "WORKSPACE_BUSY"
 
 
+def held(attempt: int, *, pid: int = 7) -> Owner:
+    return Owner(space="other:b:n", pid=pid, started_ticks=7, lease=f"task-1/{attempt}/worker-{pid}")
+
+
+def take(script: Script, owner: Owner) -> bool:
+    with served(script) as cluster:
+        return create_or_adopt(cluster, BODY, content="same", owner=owner, is_alive=lambda _owner: True)
+
+
 def test_who_holds_a_task_now_takes_up_what_its_former_holder_runs() -> None:
-    former = Owner(space="other:b:n", pid=7, started_ticks=7, lease="task-1/1/worker-a")
-    now = Owner(space="m:b:n", pid=1, started_ticks=1, lease="task-1/2/worker-b")
     script = Script(
+        lists=deque([pods()]),
         others={
             ("POST", JOBS): deque([CONFLICT]),
-            ("GET", f"{JOBS}/n"): deque([job(former)]),
+            ("GET", f"{JOBS}/n"): deque([job(held(9))]),
             ("PATCH", f"{JOBS}/n"): deque([OK]),
-        }
+        },
     )
-    with served(script) as cluster:
-        assert create_or_adopt(cluster, BODY, content="same", owner=now, is_alive=lambda _owner: True)
+    now = held(10, pid=8)
+    assert take(script, now)
+    taken = {"resourceVersion": "7", "annotations": {ANNOTATION_OWNER: str(now)}}
+    assert [body["metadata"] for body in script.patches] == [taken]
+
+
+def test_who_held_a_task_once_takes_nothing_back_from_a_later_attempt() -> None:
+    script = Script(
+        lists=deque([pods()]),
+        others={("POST", JOBS): deque([CONFLICT]), ("GET", f"{JOBS}/n"): deque([job(held(10, pid=8))])},
+    )
+    with pytest.raises(AutoscorerError, match="a later attempt") as caught:
+        take(script, held(9))
+    assert caught.value.code == "WORKSPACE_BUSY"
+    assert {what for what, _ in script.asked} == {"POST", "GET"}
+
+
+@pytest.mark.parametrize("content", ["same", "other data"])
+def test_what_a_later_attempt_takes_over_between_look_and_act_stays_with_it(content: str) -> None:
+    """Control: in `test_who_holds_a_task_now_...` nobody comes between, and in the next one it is removed."""
+    script = Script(
+        lists=deque([pods(a_pod())]),
+        others={
+            ("POST", JOBS): deque([CONFLICT]),
+            ("GET", f"{JOBS}/n"): deque([job(held(8, pid=6), content), job(held(10, pid=8), content)]),
+            ("PATCH", f"{JOBS}/n"): deque([(409, {"reason": "Conflict"}, {})]),
+            ("DELETE", f"{JOBS}/n"): deque([(409, {"reason": "Conflict"}, {})]),
+        },
+    )
+    with pytest.raises(AutoscorerError, match="a later attempt"):
+        take(script, held(9))
+    acted = [what for what, _ in script.asked if what in ("PATCH", "DELETE")]
+    assert acted == ["PATCH" if content == "same" else "DELETE"]
+    assert all(body["preconditions"]["resourceVersion"] == "7" for body in script.deletions)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +353,7 @@ def test_who_holds_a_task_now_takes_up_what_its_former_holder_runs() -> None:
 )
 def test_what_was_another_run_is_gone_before_this_one_begins(there: Answer) -> None:
     script = Script(
-        lists=deque([pods(a_pod()), pods(a_pod()), pods()]),
+        lists=deque([pods(a_pod()), pods(a_pod()), pods(a_pod()), pods()]),
         others={
             ("POST", JOBS): deque([CONFLICT, (201, {}, {})]),
             ("GET", f"{JOBS}/n"): deque([there, MISSING]),
@@ -326,7 +371,11 @@ def test_only_what_nobody_alive_owns_is_reaped() -> None:
     rows = [job(OTHER)[1], {"metadata": {"name": "not-ours", "annotations": {}}}]
     script = Script(
         lists=deque([pods()]),
-        others={("GET", JOBS): deque([(200, {"items": rows}, {})]), ("DELETE", f"{JOBS}/n"): deque([OK])},
+        others={
+            ("GET", JOBS): deque([(200, {"items": rows}, {})]),
+            ("GET", f"{JOBS}/n"): deque([job(OTHER)]),
+            ("DELETE", f"{JOBS}/n"): deque([OK]),
+        },
     )
     with served(script) as cluster:
         assert reap(cluster, lambda _owner: True) == ()
@@ -335,18 +384,20 @@ def test_only_what_nobody_alive_owns_is_reaped() -> None:
     assert [path for what, path in script.asked if what == "DELETE"] == [f"{JOBS}/n"]
 
 
-@pytest.mark.parametrize(("answer", "names"), [((409, {"reason": "Conflict"}, {}), []), (MISSING, ["n"])])
-def test_a_job_that_somebody_takes_over_meanwhile_is_left_alone(answer: Answer, names: list[str]) -> None:
+@pytest.mark.parametrize(("then", "names"), [(job(ME), []), (MISSING, ["n"]), (job(OTHER), ["n"])])
+def test_what_changes_before_it_is_reaped_is_looked_at_again(then: Answer, names: list[str]) -> None:
+    """Taken over meanwhile it stays; gone, or only its status changed, its pods go with it."""
     script = Script(
         lists=deque([pods(a_pod())]),
         others={
             ("GET", JOBS): deque([(200, {"items": [job(OTHER)[1]]}, {})]),
-            ("DELETE", f"{JOBS}/n"): deque([answer]),
+            ("GET", f"{JOBS}/n"): deque([job(OTHER), then]),
+            ("DELETE", f"{JOBS}/n"): deque([(409, {"reason": "Conflict"}, {}), OK]),
             ("DELETE", f"{PODS}/pod-u1"): deque([OK]),
         },
     )
     with served(script) as cluster:
-        assert [reaped.name for reaped in reap(cluster, lambda _owner: False)] == names
+        assert [reaped.name for reaped in reap(cluster, lambda owner: owner == ME)] == names
     removed = [path for what, path in script.asked if what == "DELETE" and path.startswith(PODS)]
     assert removed == ([f"{PODS}/pod-u1"] if names else [])
 

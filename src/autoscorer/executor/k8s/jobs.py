@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +23,7 @@ from autoscorer.executor.k8s.naming import (
     LABEL_ATTEMPT,
     MANAGED_BY,
     OURS,
+    attempt_of,
     task_of,
 )
 from autoscorer.executor.k8s.network_policy import POLICY_NAME, deny_all
@@ -52,7 +53,7 @@ def create_or_adopt(
 
     So an answer that was lost makes no second one, and what a controller had begun that was killed is taken
     up. What it left with other content, or what is over, is removed first, its pods and its claim too.
-    Raises WORKSPACE_BUSY if its owner lives.
+    Raises WORKSPACE_BUSY if its owner lives, or is a later attempt at the same task.
     """
     annotations = {ANNOTATION_OWNER: str(owner), ANNOTATION_CONTENT: content}
     metadata = body["metadata"] | {"annotations": body["metadata"]["annotations"] | annotations}
@@ -70,33 +71,52 @@ def create_or_adopt(
                     raise
             else:
                 return False
+            pods = pods_of(cluster, name)  # before the look: none of a Job that is made later
             there = _found(cluster, name)
             if there is not None and _may_adopt(there, content=content, owner=owner, is_alive=is_alive):
-                _take_over(cluster, name, owner)
-                return True
-            remove_job(cluster, name)
-            wait_until_gone(cluster, name, deadline=deadline)
+                if _take_over(cluster, there["metadata"], owner):
+                    return True
+            elif there is None or _delete_as_seen(cluster, there["metadata"]):
+                _remove_pods(cluster, pods)
+                wait_until_gone(cluster, name, deadline=deadline)
+            _pause(f"an earlier Job {name}", deadline)
 
 
 def _may_adopt(there: Mapping[str, Any], *, content: str, owner: Owner, is_alive: IsAlive) -> bool:
-    metadata, its_owner = there["metadata"], _owner_of(there)
-    # Of two that hold the same task, the one that asks now has the right: the other has lost its lease.
-    ours = its_owner is not None and bool(owner.lease) and task_of(owner.lease) == task_of(its_owner.lease)
-    if its_owner is not None and not ours and its_owner != owner and is_alive(its_owner):
-        message = "this attempt runs already, started by a process that is alive"
-        raise AutoscorerError("WORKSPACE_BUSY", message, {"job": metadata["name"]})
+    metadata = there["metadata"]
+    if why := _why_not_ours(_owner_of(there), owner, is_alive):
+        raise AutoscorerError("WORKSPACE_BUSY", why, {"job": metadata["name"]})
     is_over = any(row.get("status") == "True" for row in (there.get("status") or {}).get("conditions") or ())
     same = (metadata.get("annotations") or {}).get(ANNOTATION_CONTENT) == content
     return same and not is_over and "deletionTimestamp" not in metadata
+
+
+def _why_not_ours(its_owner: Owner | None, owner: Owner, is_alive: IsAlive) -> str:
+    """Why the Job is its owner's to run; empty if it may be ours."""
+    if its_owner is None or its_owner == owner:
+        return ""
+    if owner.lease and task_of(owner.lease) == task_of(its_owner.lease):
+        # Of two that hold the same task the later attempt has the right: the other has lost its lease.
+        is_later = attempt_of(its_owner.lease) > attempt_of(owner.lease)
+        return "a later attempt at this task has taken the Job over" if is_later else ""
+    return "this attempt runs already, started by a process that is alive" if is_alive(its_owner) else ""
 
 
 def _owner_of(job: Mapping[str, Any]) -> Owner | None:
     return Owner.parse((job["metadata"].get("annotations") or {}).get(ANNOTATION_OWNER, ""))
 
 
-def _take_over(cluster: Cluster, name: str, owner: Owner) -> None:
-    patch = {"metadata": {"annotations": {ANNOTATION_OWNER: str(owner)}}}
-    cluster.call("PATCH", cluster.path("jobs", name, group=BATCH), body=patch)
+def _take_over(cluster: Cluster, seen: Mapping[str, Any], owner: Owner) -> bool:
+    """Make it this owner's unless it has changed since it was seen. Whether it is."""
+    metadata = {"resourceVersion": seen["resourceVersion"], "annotations": {ANNOTATION_OWNER: str(owner)}}
+    try:
+        path = cluster.path("jobs", seen["name"], group=BATCH)
+        cluster.call("PATCH", path, body={"metadata": metadata})
+    except RefusedError as exc:
+        if exc.status not in (CONFLICT, NOT_FOUND):
+            raise
+        return False
+    return True
 
 
 def _remove_claim_without_job(cluster: Cluster, name: str, *, deadline: float) -> None:
@@ -109,9 +129,14 @@ def _remove_claim_without_job(cluster: Cluster, name: str, *, deadline: float) -
     while (claim := _read(cluster, path)) is not None and _found(cluster, name) is None:
         if "deletionTimestamp" not in claim["metadata"]:
             _delete(cluster, path, {"preconditions": {"uid": claim["metadata"]["uid"]}})
-        if time.monotonic() > deadline:
-            raise AutoscorerError("CONTAINER_CREATE_FAILED", f"an earlier claim {name} does not go away")
-        time.sleep(_PAUSE_S)
+        _pause(f"an earlier claim {name}", deadline)
+
+
+def _pause(what: str, deadline: float) -> None:
+    """Before another look. Raises CONTAINER_CREATE_FAILED once it is too late for one."""
+    if time.monotonic() > deadline:
+        raise AutoscorerError("CONTAINER_CREATE_FAILED", f"{what} does not go away")
+    time.sleep(_PAUSE_S)
 
 
 def _found(cluster: Cluster, name: str) -> dict[str, Any] | None:
@@ -127,30 +152,28 @@ def _read(cluster: Cluster, path: str) -> dict[str, Any] | None:
         raise
 
 
-def remove_job(cluster: Cluster, name: str, *, grace_s: int = 0) -> None:
-    """The Job first, so that it makes no further pod, then its pods. Safe to call twice.
+def remove_job(
+    cluster: Cluster, name: str, *, if_of: Callable[[Owner | None], bool], grace_s: int = 0
+) -> bool:
+    """The Job and its pods, if it is of such an owner still when it goes; whether it went, or had gone.
 
+    Who takes it over meanwhile keeps it. Safe to call twice. What changes all the time stays.
     Raises RefusedError, UnreachableError.
-    """
-    _delete(cluster, cluster.path("jobs", name, group=BATCH), {"propagationPolicy": "Background"})
-    for pod in pods_of(cluster, name):
-        remove_pod(cluster, pod, grace_s=grace_s)
-
-
-def remove_own_job(cluster: Cluster, name: str, owner: Owner, *, grace_s: int = 0) -> None:
-    """The Job and its pods, unless it is another's by now: who takes it over before it is removed keeps it.
-
-    Safe to call twice. What changes all the time stays. Raises RefusedError, UnreachableError.
     """
     for _ in range(REMOVE_TRIES):
         pods = pods_of(cluster, name)  # before the look: none of a Job that is made later
         there = _found(cluster, name)
-        if there is not None and _owner_of(there) != owner:
-            return
+        if there is not None and not if_of(_owner_of(there)):
+            return False
         if there is None or _delete_as_seen(cluster, there["metadata"]):
-            for pod in pods:
-                remove_pod(cluster, pod, grace_s=grace_s)
-            return
+            _remove_pods(cluster, pods, grace_s=grace_s)
+            return True
+    return False
+
+
+def _remove_pods(cluster: Cluster, pods: Sequence[Mapping[str, Any]], *, grace_s: int = 0) -> None:
+    for pod in pods:
+        remove_pod(cluster, pod, grace_s=grace_s)
 
 
 def remove_pod(cluster: Cluster, pod: Mapping[str, Any], *, grace_s: int = 0) -> None:
@@ -179,9 +202,7 @@ def wait_until_gone(cluster: Cluster, name: str, *, deadline: float) -> None:
     Raises CONTAINER_CREATE_FAILED if that takes too long.
     """
     while _found(cluster, name) is not None or pods_of(cluster, name):
-        if time.monotonic() > deadline:
-            raise AutoscorerError("CONTAINER_CREATE_FAILED", f"an earlier Job {name} does not go away")
-        time.sleep(_PAUSE_S)
+        _pause(f"an earlier Job {name}", deadline)
 
 
 def events_of(cluster: Cluster, name: str) -> list[dict[str, Any]]:
@@ -236,15 +257,14 @@ def reap(cluster: Cluster, is_alive: IsAlive, *, but: str = "") -> tuple[Reaped,
 
 
 def _reaped(cluster: Cluster, is_alive: IsAlive, *, but: str) -> Iterator[Reaped]:
+    def is_dead(owner: Owner | None) -> bool:
+        return owner is not None and not is_alive(owner)
+
     query = {"labelSelector": f"{MANAGED_BY}={OURS}"}
     for job in cluster.call("GET", cluster.path("jobs", group=BATCH), query=query).get("items") or ():
-        metadata, owner = job["metadata"], _owner_of(job)
-        if owner is None or metadata["name"] == but or is_alive(owner):
-            continue
-        if _delete_as_seen(cluster, metadata):  # else the next round looks again
-            for pod in pods_of(cluster, metadata["name"]):
-                remove_pod(cluster, pod)
-            yield Reaped(kind="job", name=metadata["name"])
+        name = job["metadata"]["name"]
+        if name != but and is_dead(_owner_of(job)) and remove_job(cluster, name, if_of=is_dead):
+            yield Reaped(kind="job", name=name)
 
 
 def _delete_as_seen(cluster: Cluster, metadata: Mapping[str, Any]) -> bool:

@@ -39,6 +39,12 @@ def task_of(lease: str) -> str:
     return lease.partition("/")[0]
 
 
+def attempt_of(lease: str) -> int:
+    """Which attempt at its task a lease is for; 0 without one."""
+    number = lease.partition("/")[2].partition("/")[0]
+    return int(number) if number.isascii() and number.isdecimal() else 0
+
+
 def labels(name: str, *, network: str) -> dict[str, str]:
     return {MANAGED_BY: OURS, LABEL_ATTEMPT: name, LABEL_NETWORK: network}
 

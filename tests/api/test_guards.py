@@ -114,6 +114,26 @@ def test_made_up_tokens_are_counted_by_their_address(tmp_path: Path) -> None:
     close_api_site(api)
 
 
+def test_behind_a_trusted_proxy_each_client_is_counted_by_its_own_address(tmp_path: Path) -> None:
+    """Control: without the setting all of them share the proxy's; who is none cannot say so."""
+
+    def statuses(proxy: str, clients: list[str], **settings: str) -> list[int]:
+        api = make_api_site(tmp_path / str(len(list(tmp_path.iterdir()))), RATE_LIMIT="2", **settings)
+        asked = TestClient(api.app, client=(proxy, 1))
+        headers = [{"Authorization": "Bearer no", "X-Forwarded-For": client} for client in clients]
+        found = [asked.get("/api/v1/jobs", headers=row).status_code for row in headers]
+        close_api_site(api)
+        return found
+
+    flood = ["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"]
+    forged = [f"192.0.2.{number}, 192.0.2.1" for number in range(2, 5)]  # the proxy adds whom it sees
+    trust = {"API_TRUSTED_PROXIES": "10.1.0.0/16"}
+    assert statuses("10.1.2.3", flood, **trust) == [401, 401, 429, 401]
+    assert statuses("10.1.2.3", forged, **trust) == [401, 401, 429]
+    assert statuses("10.1.2.3", flood) == [401, 401, 429, 429]
+    assert statuses("10.2.2.3", flood, **trust) == [401, 401, 429, 429]
+
+
 def test_a_refusal_does_not_tell_whether_a_token_exists(tmp_path: Path) -> None:
     api = make_api_site(tmp_path, RATE_LIMIT="1")
     assert _statuses(api, ["as_" + "0" * 43]) == [401]

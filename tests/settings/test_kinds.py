@@ -159,6 +159,13 @@ WRONG_VALUES: list[tuple[str, object, str]] = [
     ("SECURITY_OPTS", {"seccomp": "unconfined"}, "seccomp"),
     ("SECURITY_OPTS", [1], "seccomp"),
     ("ALLOWED_NETWORKS", ["container:other"], "network names"),
+    ("API_TRUSTED_PROXIES", "*", "addresses or networks"),
+    ("API_TRUSTED_PROXIES", ["proxy.internal"], "addresses or networks"),
+    (
+        "API_TRUSTED_PROXIES",
+        "10.1.0.1/16",
+        "addresses or networks",
+    ),  # an address with a mask: which is meant?
     ("CELERY_BROKER", "localhost:6379", "redis://"),
     ("DATABASE_URL", "postgresql://me@/jobs", "postgresql"),
     ("DATABASE_URL", "postgresql://me@/jobs?host=db", "postgresql"),

@@ -75,6 +75,10 @@ def _guards(settings: Settings) -> list[Middleware]:
         Middleware(RateGuard, per_minute=settings.rate_limit_per_minute),
         Middleware(BodyGuard),
     ]
+    if settings.api_trusted_proxies:
+        from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+        guards.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.api_trusted_proxies)))
     if origins:
         guards.insert(
             3,

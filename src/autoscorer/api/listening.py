@@ -116,7 +116,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=False,  # of proxies that the operator trusts the application believes them
             ws="none",
             lifespan="off",  # what it would end `serving` ends; one that is cut off would be told as a fault
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -190,6 +191,16 @@ def _names(raw: object, row: SettingRow) -> list[str]:
     return [_text(item, row) for item in found]
 
 
+def _networks(raw: object, row: SettingRow) -> list[str]:
+    found = _names(raw, row)
+    for item in found:
+        try:
+            ipaddress.ip_network(item)
+        except ValueError:
+            raise ValueError(row.form) from None
+    return found
+
+
 def _mapping(raw: object, row: SettingRow) -> dict[str, Any]:
     found = _structured(raw, row)
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
@@ -285,6 +296,7 @@ _PARSERS: Mapping[str, Callable[[object, SettingRow], Any]] = {
     "memory": _memory,
     "url": _url,
     "names": _names,
+    "networks": _networks,
     "mapping": _mapping,
     "labels": _labels,
     "resources": _resources,
@@ -296,6 +308,7 @@ _TYPES: Mapping[str, Callable[[Any], Any]] = {
     "path": Path,
     "memory": _bytes,
     "names": tuple,
+    "networks": tuple,
     "tolerations": tuple,
     "nodes": lambda nodes: tuple(Node(**node) for node in nodes),
 }

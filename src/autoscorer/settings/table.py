@@ -117,6 +117,7 @@ class Settings:
     api_port: int
     api_allowed_hosts: tuple[str, ...]
     api_allowed_origins: tuple[str, ...]
+    api_trusted_proxies: tuple[str, ...]
     api_max_body_bytes: int
     upload_max_bytes: int
     upload_max_files: int

@@ -177,6 +177,15 @@ def test_a_token_that_is_revoked_is_counted_by_its_address(tmp_path: Path) -> No
     close_api_site(api)
 
 
+def test_a_page_that_takes_no_users_token_does_not_make_a_valid_one_new(tmp_path: Path) -> None:
+    api = make_api_site(tmp_path, RATE_LIMIT="3")
+    headers = {"Authorization": f"Bearer {api.token()}"}
+    paths = ["/api/v1/jobs", "/metrics", "/api/v1/jobs", "/api/v1/jobs", "/metrics"]
+    found = [api.client.get(path, headers=headers).status_code for path in paths]
+    assert found == [200, 401, 200, 429, 429]
+    close_api_site(api)
+
+
 def test_what_is_given_back_may_be_asked_again() -> None:
     kept = Rates(2, elapsed=lambda: 0.0)
     kept.give_back("a")  # not known

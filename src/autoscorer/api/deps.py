@@ -41,6 +41,7 @@ class Route(APIRoute):
             if not is_open:
                 secret = bearer(request)
                 tokens = request.app.state.service.tokens
+                request.scope[PRINCIPAL] = None
                 principal = tokens.known(secret)
                 if principal is None:
                     principal = await run_in_threadpool(tokens.authenticate, secret)

@@ -20,7 +20,7 @@ from autoscorer.utils.logger import bound
 # Asked by machines that watch this one, at whatever address it has for them; they tell nothing of anybody.
 PROBES = frozenset({"/healthz", "/readyz"})
 REQUEST_ID = "X-Request-Id"
-PRINCIPAL = "autoscorer.principal"  # where a request's scope says whose valid token it has shown
+PRINCIPAL = "autoscorer.principal"  # in the scope of a request: whose token it has shown, None if nobody's
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _REQUEST_ID = REQUEST_ID.lower().encode("ascii")
 _SECURITY_HEADERS = (
@@ -129,11 +129,12 @@ class RateGuard:
             return
 
         async def send_counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                if not is_proved and PRINCIPAL in scope:
+            if message["type"] == "http.response.start" and PRINCIPAL in scope:
+                is_valid = scope[PRINCIPAL] is not None
+                if is_valid and not is_proved:
                     self._addresses.give_back(address)
                     self._tokens.wait_s(secret)
-                elif is_proved and message["status"] == 401:
+                elif is_proved and not is_valid and message["status"] == 401:
                     self._tokens.forget(secret)
                     self._addresses.wait_s(address)
             await send(message)

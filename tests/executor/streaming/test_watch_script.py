@@ -98,6 +98,37 @@ def test_a_name_in_a_complaint_does_not_stand_for_the_figure(
     assert shell(complains + scripts.watch_script(ALLOWED), output, timeout_s=20 if code else 3) == code
 
 
+def killed(tool: str, *, times: int) -> str:
+    """What others do who kill ``tool`` so many times, as for want of memory; afterwards they let it be."""
+    return (
+        f"{tool}() {{ echo >> ../killed; [ $({ITSELF} wc -l < ../killed) -gt {times} ] || exit 137; "
+        f'{ITSELF} {tool} "$@"; }}\n'
+    )
+
+
+@pytest.mark.parametrize("tool", ["du", "wc"])
+@pytest.mark.parametrize(
+    ("times", "size", "code"),
+    [(1, 1024, None), (1, 4194304, scripts.OVER_BYTES), (99, 1024, scripts.OVER_BYTES)],
+    ids=["once", "once, and it is too much", "always"],
+)
+def test_a_look_that_was_killed_tells_nothing_and_one_that_always_is_hides_something(
+    output: Path, tool: str, times: int, size: int, code: int | None
+) -> None:
+    output.parent.chmod(0o777)
+    assert shell(f"head -c {size} /dev/zero > y", output) == 0
+    then = killed(tool, times=times) + scripts.watch_script(ALLOWED)
+    assert shell(then, output, timeout_s=20 if code else 4) == code
+    assert len((output.parent / "killed").read_text()) > 1
+
+
+def test_who_sends_and_cannot_count_says_so(output: Path) -> None:
+    """Control: who is not killed sends."""
+    output.parent.chmod(0o777)
+    script = killed("wc", times=1) + scripts.send_script(ALLOWED)
+    assert [shell(script, output) for _ in range(2)] == [scripts.UNCOUNTED, 0]
+
+
 @pytest.mark.parametrize(
     ("program", "code"),
     [

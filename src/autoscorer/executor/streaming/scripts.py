@@ -13,18 +13,20 @@ from autoscorer.harvest import HarvestPolicy
 VOLUMES_AT = "/autoscorer"
 LAST_MEMBER = "meta.json"
 DATA = "AUTOSCORER_DATA"
-SOCKET, OVER_BYTES, OVER_ENTRIES, OVER_DEPTH = 45, 44, 43, 42
+UNCOUNTED, SOCKET, OVER_BYTES, OVER_ENTRIES, OVER_DEPTH = 46, 45, 44, 43, 42
+BLIND_LOOKS = 5
 _WORKSPACE = f"{VOLUMES_AT}/workspace"
 _OUTPUT = f"{VOLUMES_AT}/output"
 _DEPTH = HarvestPolicy(max_bytes=0).max_depth
 _HIDING = ("Permission denied", "File name too long")  # in every tool's words
 _HIDES = "|".join(f'*"{words}"*' for words in _HIDING)
-# Complaints come among the figures, and a name may look like one: the largest counts.
+# Complaints come among the figures, and a name may look like one: the largest counts. No figure at all is
+# somebody's who was killed.
 _AT_MOST = (
     "at_most() { most=; while read -r n rest; do "
     f'case "$n $rest" in {_HIDES}) echo "$n $rest" >&2; exit {OVER_BYTES};; esac; '
     'case "$n" in ""|*[!0-9]*) ;; *) [ -n "$most" ] && [ "$n" -le "$most" ] || most=$n;; esac; '
-    'done; [ "$most" -le "$1" ] || exit "$2"; }; '
+    f'done; [ -n "$most" ] || exit {UNCOUNTED}; [ "$most" -le "$1" ] || exit "$2"; }}; '
 )
 
 
@@ -66,16 +68,19 @@ def watch_script(limits: Limits) -> str:
     Space is counted as it is taken from the disk. A folder that its owner, the program's user and ours, may
     not read, or whose path is too long to name, hides what is in it, so it counts as too much. Whoever counts
     says so himself, at that moment: a program can hear a look begin, and open its folder for any look before
-    and after. A mere failure does not count: folders come and go. Of what has no name any more or is moved
-    about meanwhile, the harvest judges.
+    and after. A mere failure does not count: folders come and go, and others may kill who counts; but what
+    lets nobody count `BLIND_LOOKS` times in a row is too much. Of what has no name any more or is moved about
+    meanwhile, the harvest judges.
     """
     kib = -(-limits.output_bytes // 1024) + 1024  # what folders and files take besides their content
     return (
         "trap 'exit 0' TERM\n"
+        "blind=0\n"
         "while :; do\n"
         "  sleep 1 & wait $!\n"
         f"  ( {_checks(limits.output_entries)}{_at_most(kib, 'du -sk .', OVER_BYTES)})\n"
-        f"  code=$?; case $code in {OVER_DEPTH}|{OVER_ENTRIES}|{OVER_BYTES}) exit $code;; esac\n"
+        f"  code=$?; case $code in 0) blind=0;; {OVER_DEPTH}|{OVER_ENTRIES}|{OVER_BYTES}) exit $code;;\n"
+        f"  {UNCOUNTED}) blind=$((blind+1)); [ $blind -lt {BLIND_LOOKS} ] || exit {OVER_BYTES};; esac\n"
         "done\n"
     )
 

@@ -96,7 +96,8 @@ def take_output(sidecar: Sidecar, limits: Limits, target: Path, policy: HarvestP
     """Harvest what the program left, as a tar that the sidecar writes; a broken connection is tried again.
 
     So is a tar that is not whole, whatever its writer says, or whose writer was killed: others may kill the
-    sidecar. Raises OUTPUT_INVALID, OUTPUT_LIMIT, and CONTAINER_WAIT_FAILED when the sidecar is out of reach.
+    sidecar. What kills it at every try is what it reads.
+    Raises OUTPUT_INVALID, OUTPUT_LIMIT, and CONTAINER_WAIT_FAILED when the sidecar is out of reach.
     """
     passing: tuple[type[Exception], ...] = (*sidecar.lost, CutOffError)
     for tries in range(1, TRIES + 1):
@@ -127,8 +128,8 @@ def _take_once(
 def _check_end(sidecar: Sidecar, command: Command, policy: HarvestPolicy, *, is_last: bool) -> None:
     """Raise unless the sidecar read everything: what it cannot read, the program made so."""
     code = command.exit_code()
-    if code == _KILLED and not is_last:
-        raise CutOffError("its writer was killed")
+    if code in (_KILLED, scripts.UNCOUNTED) and not is_last:
+        raise CutOffError("its writer, or who counted for it, was killed")
     if code == scripts.OVER_ENTRIES:
         Taking(policy).too_much("entries", policy.max_entries)
     if code == scripts.OVER_DEPTH:

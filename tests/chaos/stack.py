@@ -39,6 +39,7 @@ class Api:
     process: subprocess.Popen[bytes] | None = None
     changing: threading.Lock = field(default_factory=threading.Lock)
     statuses: set[int] = field(default_factory=set)
+    said: int = 0  # how much of the log is of processes before this one
 
     @property
     def url(self) -> str:
@@ -46,6 +47,7 @@ class Api:
 
     def start(self, *, wait: bool = True) -> None:
         command = [sys.executable, "-m", "autoscorer.cli", "serve", "--port", str(self.port), "--json"]
+        self.said = len(self.log.read_text()) if self.log.exists() else 0
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 command,
@@ -101,7 +103,10 @@ class Api:
         """Start it again if it has ended by itself: it does when it begins while its database is away, and
         whoever runs it starts it again then."""
         with self.changing:
-            if self.process is not None and self.process.poll() is not None:
+            if self.process is not None and (code := self.process.poll()) is not None:
+                words = self.log.read_text()[self.said :]
+                assert code > 0, f"the API was ended by signal {-code}: {words}"
+                assert "STORE_UNAVAILABLE" in words, words
                 self.start(wait=False)
 
     def end(self, number: int) -> int:

@@ -144,7 +144,7 @@ class DockerExecutor(Executor):
     def _is_far(self, engine: Engine, plan: AttemptPlan) -> bool:
         """Whether the data are streamed. Raises RESOURCE_UNAVAILABLE when they must be mounted and cannot."""
         wanted = self._settings.docker_transport
-        if wanted == "stream" or sees_files(engine, plan.attempt_dir):
+        if wanted == "stream" or sees_files(engine, plan.attempt_dir, plan.input_dir):
             return wanted == "stream"
         if wanted == "bind":
             raise not_shared()

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,27 @@ def test_an_engine_that_does_not_see_the_workspace_gets_it_streamed_by_itself(
     assert (ran.output / "data.csv").read_text() == "id\n1\n"
     assert ran.events["execution_started"]["transport"] == "stream"
     assert left_on(far) == []
+
+
+@ROOTLESS
+@pytest.mark.parametrize("transport", ["auto", "bind"])
+def test_so_does_one_that_sees_the_workspace_and_not_the_shared_input(tmp_path: Path, transport: str) -> None:
+    """Control: where it must be mounted, that is told before anything of the job goes there."""
+    plan = container_plan(tmp_path, "cp input/data.csv output/")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    plan = replace(plan, input_dir=plan.input_dir.rename(shared / "input"))
+    with far_engine(shared) as engine:
+        used = settings(tmp_path, docker_host=engine.address, docker_transport=transport, **SIDECAR)
+        if transport == "auto":
+            ran = run(plan, used)
+            assert ran.error is None
+            assert (ran.output / "data.csv").read_text() == "id\n1\n"
+            assert ran.events["execution_started"]["transport"] == "stream"
+        else:
+            with pytest.raises(AutoscorerError, match="does not see the workspace"):
+                run(plan, used)
+        assert left_on(engine) == []
 
 
 @ROOTLESS

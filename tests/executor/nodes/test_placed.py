@@ -462,6 +462,23 @@ def test_a_participants_failure_clears_a_node_as_a_success_does(plan: AttemptPla
     assert site.ran == ["a"] * 4
 
 
+def test_what_is_refused_before_a_container_begins_does_not_speak_for_a_node(plan: AttemptPlan) -> None:
+    """Control: a participant's failure in a container, above."""
+    site = Site()
+    pool = site.pool()
+    for _ in range(2):
+        site.faults_at_start.clear()
+        site.faults["a"] = lost()
+        with pytest.raises(AutoscorerError):
+            site.run(plan, site.executor(pool))
+        site.faults_at_start = {"a": NO_IMAGE, "b": NO_IMAGE}
+        with pytest.raises(AutoscorerError, match=NO_IMAGE.message):
+            site.run(plan, site.executor(pool))
+    site.faults_at_start.clear()
+    site.run(plan, site.executor(pool))
+    assert site.ran == ["a", "a", "b"]
+
+
 def test_a_node_lost_mid_run_costs_a_try_and_the_next_goes_elsewhere(make_workspace: MakeWorkspace) -> None:
     workspace = make_workspace(program="pass")
     site = Site(faults={"a": lost()})

@@ -15,15 +15,19 @@ _NO_NAME = "-"  # an engine allows no such name, and says so only after it has l
 _REFUSED = (http.HTTPStatus.BAD_REQUEST, http.HTTPStatus.NOT_FOUND)
 
 
-def sees_files(engine: Engine, below: Path) -> bool:
-    """Whether the engine finds a folder that was made just now in ``below``, under a name nobody can guess.
+def sees_files(engine: Engine, below: Path, *also: Path) -> bool:
+    """Whether the engine finds a folder that was made just now in ``below``, under a name nobody can guess,
+    and whether it finds ``also`` what is there already.
 
     It is asked for a container that it must refuse: none is ever made. Raises AutoscorerError when it
     does not answer.
     """
     folder = below / f".seen-{secrets.token_hex(8)}"
-    mount = {"Type": "bind", "Source": str(folder), "Target": "/mnt", "ReadOnly": True}
-    body = {"Image": "none", "Cmd": ["-"], "HostConfig": {"NetworkMode": "none", "Mounts": [mount]}}
+    mounts = [
+        {"Type": "bind", "Source": str(source), "Target": f"/mnt/{number}", "ReadOnly": True}
+        for number, source in enumerate((folder, *also))
+    ]
+    body = {"Image": "none", "Cmd": ["-"], "HostConfig": {"NetworkMode": "none", "Mounts": mounts}}
     try:
         folder.mkdir(parents=True)
         with engine_errors("asking for our files", refused="CONTAINER_CREATE_FAILED"):

@@ -54,19 +54,21 @@ class Seat:
         self._pool = pool
         self._breaker = breaker
         self._is_trial = breaker.enter()
+        self._has_begun = False
 
     def began(self) -> None:
         """Its container runs: from now on whoever asks the engine sees it."""
+        self._has_begun = True
         if self._is_trial:
             self._breaker.began()
         self._pool.forget(self)
 
     def leave(self, error: BaseException | None) -> None:
-        """The job is over there, by ``error`` or well."""
+        """The job is over there, by ``error`` or well. One that has not begun there speaks for no node."""
         self._pool.forget(self)
         if is_nodes_fault(error):
             self._breaker.failed(str(getattr(error, "code", "")))
-        elif error is None or getattr(error, "blame", "") == "participant":
+        elif self._has_begun and (error is None or getattr(error, "blame", "") == "participant"):
             self._breaker.succeeded()
         elif self._is_trial:
             self._breaker.left()

@@ -132,6 +132,20 @@ def test_behind_a_trusted_proxy_each_client_is_counted_by_its_own_address(tmp_pa
     assert statuses("10.1.2.3", forged, **trust) == [401, 401, 429]
     assert statuses("10.1.2.3", flood) == [401, 401, 429, 429]
     assert statuses("10.2.2.3", flood, **trust) == [401, 401, 429, 429]
+    assert statuses("::ffff:10.1.2.3", flood, **trust) == [401, 401, 429, 401]  # to who listens on ::
+
+
+@pytest.mark.parametrize("proxies", ["[]", "10.1.0.0/16"])
+def test_a_name_of_ones_own_is_refused_before_a_page_is_answered(tmp_path: Path, proxies: str) -> None:
+    """Control: by our name the page's question is answered."""
+    asked = {"Origin": "https://ui.example", "Access-Control-Request-Method": "GET"}
+    api = make_api_site(tmp_path, API_ALLOWED_ORIGINS="https://ui.example", API_TRUSTED_PROXIES=proxies)
+    client = TestClient(api.app, client=("10.1.2.3", 1))
+    hosts = ["localhost", "evil.example"]
+    answers = [client.options("/api/v1/jobs", headers={**asked, "Host": host}) for host in hosts]
+    assert [answer.status_code for answer in answers] == [200, 403]
+    assert "access-control-allow-origin" not in answers[1].headers
+    close_api_site(api)
 
 
 def test_a_refusal_does_not_tell_whether_a_token_exists(tmp_path: Path) -> None:

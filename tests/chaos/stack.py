@@ -104,9 +104,9 @@ class Api:
         whoever runs it starts it again then."""
         with self.changing:
             if self.process is not None and (code := self.process.poll()) is not None:
-                words = self.log.read_text()[self.said :]
+                words = "\n" + self.log.read_text()[self.said :]
                 assert code > 0, f"the API was ended by signal {-code}: {words}"
-                assert "STORE_UNAVAILABLE" in words, words
+                assert "STORE_UNAVAILABLE" in words[words.rindex("\n{") :], words  # the last it said
                 self.start(wait=False)
 
     def end(self, number: int) -> int:

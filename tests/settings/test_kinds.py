@@ -161,6 +161,8 @@ WRONG_VALUES: list[tuple[str, object, str]] = [
     ("ALLOWED_NETWORKS", ["container:other"], "network names"),
     ("API_TRUSTED_PROXIES", "*", "addresses or networks"),
     ("API_TRUSTED_PROXIES", ["proxy.internal"], "addresses or networks"),
+    ("API_TRUSTED_PROXIES", ["10.1.2.3", "0.0.0.0/0"], "addresses or networks"),
+    ("API_TRUSTED_PROXIES", "::/0", "addresses or networks"),
     (
         "API_TRUSTED_PROXIES",
         "10.1.0.1/16",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import ipaddress
 import pkgutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -75,10 +76,6 @@ def _guards(settings: Settings) -> list[Middleware]:
         Middleware(RateGuard, per_minute=settings.rate_limit_per_minute),
         Middleware(BodyGuard),
     ]
-    if settings.api_trusted_proxies:
-        from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-
-        guards.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.api_trusted_proxies)))
     if origins:
         guards.insert(
             3,
@@ -90,7 +87,19 @@ def _guards(settings: Settings) -> list[Middleware]:
                 expose_headers=["Location", "Retry-After", REQUEST_ID],
             ),
         )
+    if settings.api_trusted_proxies:
+        from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+        trusted = [*settings.api_trusted_proxies, *_mapped(settings.api_trusted_proxies)]
+        guards.insert(0, Middleware(ProxyHeadersMiddleware, trusted_hosts=trusted))
     return guards
+
+
+def _mapped(networks: Iterable[str]) -> Iterator[str]:
+    """How IPv4 ``networks`` look to a socket that listens on `::` (RFC 4291, 2.5.5.2)."""
+    for network in map(ipaddress.ip_network, networks):
+        if network.version == 4:
+            yield f"::ffff:{network.network_address}/{96 + network.prefixlen}"
 
 
 def _describe_security(app: FastAPI) -> None:

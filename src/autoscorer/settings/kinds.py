@@ -195,9 +195,11 @@ def _networks(raw: object, row: SettingRow) -> list[str]:
     found = _names(raw, row)
     for item in found:
         try:
-            ipaddress.ip_network(item)
+            is_all = ipaddress.ip_network(item).prefixlen == 0
         except ValueError:
-            raise ValueError(row.form) from None
+            is_all = True
+        if is_all:
+            raise ValueError(row.form)
     return found
 
 

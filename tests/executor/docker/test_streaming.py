@@ -160,7 +160,7 @@ def test_so_does_one_that_sees_the_workspace_and_not_the_shared_input(tmp_path: 
             assert (ran.output / "data.csv").read_text() == "id\n1\n"
             assert ran.events["execution_started"]["transport"] == "stream"
         else:
-            with pytest.raises(AutoscorerError, match="does not see the workspace"):
+            with pytest.raises(AutoscorerError, match="or that of its input"):
                 run(plan, used)
         assert left_on(engine) == []
 

@@ -42,7 +42,7 @@ def output() -> Iterator[Path]:
         yield out
 
 
-def shell(script: str, output: Path, *, timeout_s: float = 20) -> int | None:
+def shell(script: str, output: Path, *, timeout_s: float = 20, user: int = NOBODY) -> int | None:
     """Its exit code; None if it still ran then."""
     busybox = str(output.parent / KEPT_BUSYBOX.name)
     script = script.replace(scripts.VOLUMES_AT, str(output.parent)).replace(ITSELF, busybox)
@@ -50,7 +50,7 @@ def shell(script: str, output: Path, *, timeout_s: float = 20) -> int | None:
     with subprocess.Popen(
         command,
         cwd=output,
-        user=NOBODY,
+        user=user,
         group=NOBODY,
         extra_groups=[],
         stdout=subprocess.DEVNULL,
@@ -120,6 +120,14 @@ def test_a_look_that_was_killed_tells_nothing_and_one_that_always_is_hides_somet
     then = killed(tool, times=times) + scripts.watch_script(ALLOWED)
     assert shell(then, output, timeout_s=20 if code else 4) == code
     assert len((output.parent / "killed").read_text()) > 1
+
+
+def test_a_program_that_leaves_no_process_for_the_look_is_not_unwatched(output: Path) -> None:
+    """As in a pod, where both share the processes. Control: with enough of them it is within what it may."""
+    at_most = [f"ulimit -u {number}; {scripts.watch_script(ALLOWED)}" for number in (99, 3)]
+    somebody = 10**6 + os.getpid()  # whose processes no other test has
+    codes = [shell(script, output, timeout_s=12, user=somebody) for script in at_most]
+    assert codes == [None, scripts.OVER_BYTES]
 
 
 def test_who_sends_and_cannot_count_says_so(output: Path) -> None:

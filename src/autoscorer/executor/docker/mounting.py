@@ -17,7 +17,7 @@ _REFUSED = (http.HTTPStatus.BAD_REQUEST, http.HTTPStatus.NOT_FOUND)
 
 def sees_files(engine: Engine, below: Path, *also: Path) -> bool:
     """Whether the engine finds a folder that was made just now in ``below``, under a name nobody can guess,
-    and whether it finds ``also`` what is there already.
+    and whether there is anything at ``also``.
 
     It is asked for a container that it must refuse: none is ever made. Raises AutoscorerError when it
     does not answer.
@@ -46,11 +46,12 @@ def sees_files(engine: Engine, below: Path, *also: Path) -> bool:
 def not_shared() -> AutoscorerError:
     return AutoscorerError(
         "RESOURCE_UNAVAILABLE",
-        "The Docker engine does not see the workspace's folder: it runs on another machine or in a container "
-        "without it. Share the folder there at the same path, or let the transport be auto or stream.",
+        "The Docker engine does not see the workspace's folder, or that of its input: it runs on another "
+        "machine or in a container without it. Share both there at the same paths, or let the transport be "
+        "auto or stream.",
         {
             "setting": "DOCKER_TRANSPORT",
-            "expected": "auto or stream, there or in a node's `transport`, or the workspace at the same path "
-            "where the engine runs",
+            "expected": "auto or stream, there or in a node's `transport`, or the workspace and its input at "
+            "the same paths where the engine runs",
         },
     )

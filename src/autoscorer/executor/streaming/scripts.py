@@ -80,7 +80,7 @@ def watch_script(limits: Limits) -> str:
         "  sleep 1 & wait $!\n"
         f"  ( {_checks(limits.output_entries)}{_at_most(kib, 'du -sk .', OVER_BYTES)})\n"
         f"  code=$?; case $code in 0) blind=0;; {OVER_DEPTH}|{OVER_ENTRIES}|{OVER_BYTES}) exit $code;;\n"
-        f"  {UNCOUNTED}) blind=$((blind+1)); [ $blind -lt {BLIND_LOOKS} ] || exit {OVER_BYTES};; esac\n"
+        f"  *) blind=$((blind+1)); [ $blind -lt {BLIND_LOOKS} ] || exit {OVER_BYTES};; esac\n"
         "done\n"
     )
 

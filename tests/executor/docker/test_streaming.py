@@ -214,7 +214,7 @@ def test_an_engine_that_must_mount_and_cannot_is_known_before_anything_is_made(
 ) -> None:
     plan = container_plan(tmp_path, "true")
     executor = DockerExecutor(settings(tmp_path, docker_host=far.address, docker_transport="bind"))
-    with pytest.raises(AutoscorerError, match="Share the folder there at the same path") as caught:
+    with pytest.raises(AutoscorerError, match="Share both there at the same paths") as caught:
         executor.prepare(plan, stop=lambda: None, on_event=lambda *_row: None)
     assert is_nodes_fault(caught.value)
     assert left_on(far) == []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, text
 
+from autoscorer.store.sql import database
 from autoscorer.store.sql.tables import metadata
-from autoscorer.store.sql_store import SqlStore, open_store
+from autoscorer.store.sql_store import SqlStore, open_file, open_store
 from autoscorer.utils.errors import AutoscorerError
 from tests.store.postgres import Server
 
@@ -98,6 +101,30 @@ def test_eight_that_open_it_at_once_make_it_once(empty_url: str) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+@pytest.mark.parametrize("is_patient", [True, False])
+def test_whoever_opens_a_file_that_another_makes_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_patient: bool
+) -> None:
+    """Control: who does not try again is refused at once, for all the time-out that SQLite has been told."""
+    if not is_patient:
+        monkeypatch.setattr(database, "_WAL_BACK_OFF", replace(database._WAL_BACK_OFF, tries=1))
+    path = tmp_path / "jobs.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE made (by_another INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    ending = threading.Timer(1.0, other.close)
+    ending.start()
+    try:
+        if is_patient:
+            open_file(path).close()
+        else:
+            with pytest.raises(AutoscorerError, match="database is locked"):
+                open_file(path)
+            assert ending.is_alive()
+    finally:
+        ending.join()
 
 
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(sqlite_url: str) -> None:

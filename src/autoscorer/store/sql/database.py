@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,8 +20,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from autoscorer.store.clock import Clock, Instant, kernel_clock
 from autoscorer.store.hearers import Hearers
 from autoscorer.utils.errors import AutoscorerError
+from autoscorer.utils.retry import BackOff, retry_transient
 
 _BUSY_TIMEOUT_S = 30
+_WAL_BACK_OFF = BackOff(tries=1000, first_wait_s=0.02, longest_wait_s=0.2, budget_s=_BUSY_TIMEOUT_S)
 _SYNCHRONOUS = "autoscorer_synchronous"
 _CONTENDED = frozenset({"40P01", "55P03"})  # PostgreSQL's deadlock_detected, lock_not_available
 _MAY_NOT = "42501"  # its insufficient_privilege: since version 15 only a database's owner may make tables
@@ -174,8 +177,17 @@ def _file_engine(url: URL) -> Engine:
 
 def _prepare_file(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # Python would begin transactions by itself, and too late
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    # Beside one that makes the same file, or leaves it as the last, the first is refused at once, whatever
+    # the time-out.
+    retry_transient(
+        lambda: connection.execute("PRAGMA journal_mode=WAL"), back_off=_WAL_BACK_OFF, is_worth=_is_locked
+    )
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _is_locked(exc: BaseException) -> bool:
+    return getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
 
 
 def _begin(connection: Connection) -> None:

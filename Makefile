@@ -18,7 +18,7 @@ test test-docker reliability chaos: BED = scripts/testbed run
 .PHONY: help install demo serve test check lint unit test-docker test-k8s test-k8s-node .test-k8s-node reliability chaos bench docs constraints clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/bin/python:
 	@scripts/make-venv $(PYTHON)

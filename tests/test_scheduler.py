@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from autoscorer import pipeline, scheduler
+from autoscorer.ending import goes_again
 from autoscorer.executor.base import AttemptPlan, Executor, OnEvent, RunOutcome, StopSignal
 from autoscorer.job import JobContext
 from autoscorer.schemas.job import JobSpec
@@ -72,7 +73,9 @@ def test_auto_is_docker_where_an_engine_answers_and_never_less_isolation() -> No
     assert scheduler.choose_backend("local", lambda: False) == "local"
     with pytest.raises(AutoscorerError, match="--backend local") as caught:
         scheduler.choose_backend("auto", lambda: False)
-    assert caught.value.code == "RESOURCE_UNAVAILABLE"
+    assert (caught.value.code, caught.value.cause) == ("RESOURCE_UNAVAILABLE", "engine")
+    assert goes_again(caught.value, is_stopping=False)  # in the service: it may be back soon
+    assert not scheduler.may_try_again(caught.value, tries=1)  # by hand it is told at once
 
 
 def test_each_node_has_its_own_address_transport_and_certificate() -> None:

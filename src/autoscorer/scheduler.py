@@ -125,7 +125,7 @@ def choose_backend(
     """The backend's name; ``auto`` is Kubernetes where that is enabled, else Docker where an engine answers.
 
     ``auto`` never falls back to less isolation by itself: with no container engine it raises
-    RESOURCE_UNAVAILABLE and says what to do.
+    RESOURCE_UNAVAILABLE, as for an engine that is asked for by name and does not answer.
     """
     if asked != "auto":
         return asked
@@ -136,8 +136,10 @@ def choose_backend(
     raise AutoscorerError(
         "RESOURCE_UNAVAILABLE",
         "no container engine answers; start one (`systemctl start docker`, or `dockerd` as root), see "
-        "DOCKER_HOST, or add `--backend local` to run in the local sandbox on this machine",
+        "DOCKER_HOST, or add `--backend local` to run in the local sandbox on this machine (the service "
+        "offers it where SERVICE_BACKENDS names it)",
         {"backend": asked},
+        cause="engine",
     )
 
 

@@ -88,12 +88,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.mark.slow
 def test_in_a_pipe_it_tells_in_one_line_where_it_is_and_ends_in_silence(site: Site) -> None:
-    with served(env_of(site)) as service:
+    with served(env_of(site, SERVICE_BACKENDS="docker,local")) as service:
         token = Path(service.told["token_path"]).read_text().strip()
         assert ready(service.url) == 200
         assert service.told["workspace_root"] == str(site.root / "workspaces")
         assert service.told["slots"] == 2
-        assert service.told["backends"].keys() >= {"docker", "local"}
+        assert service.told["backends"].keys() == {"docker", "local"}
         assert service.told["warnings"] == []
         assert token not in json.dumps(service.told)
         assert call("status", "none", env=env_of(site, SERVICE_URL=service.url)).error["code"] == "NOT_FOUND"
@@ -104,6 +104,15 @@ def test_in_a_pipe_it_tells_in_one_line_where_it_is_and_ends_in_silence(site: Si
     log = (site.root / "logs" / "autoscorer.log").read_text()
     assert '"event":"stopped"' in log
     assert token not in log
+
+
+@pytest.mark.slow
+def test_it_warns_when_no_backend_that_it_offers_can_run_programs(site: Site) -> None:
+    """Control: above, where the local sandbox is offered, there is nothing to warn of."""
+    with served(env_of(site, DOCKER_HOST="unix:///nowhere.sock")) as service:
+        assert [warning["code"] for warning in service.told["warnings"]] == ["NO_BACKEND"]
+        assert None not in service.told["backends"].values()
+        service.end()
 
 
 @pytest.mark.slow

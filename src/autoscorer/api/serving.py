@@ -146,7 +146,11 @@ def opened(settings: Settings, *, host: str, port: int) -> Iterator[Serving]:
             listens_on="{}:{}".format(*listener.getsockname()),
             is_loopback=listening.is_loopback(listener),
             slots=slots,
-            backends=runtime.backends_here(settings),
+            backends={
+                name: why
+                for name, why in runtime.backends_here(settings).items()
+                if name in settings.service_backends
+            },
         )
         parts, queue = Parts(), service_runtime.make_queue(settings, store)
         service = make_service(settings, store=store, queue=queue, catalog=catalog, faults=parts.faults)

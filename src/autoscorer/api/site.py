@@ -17,7 +17,7 @@ NO_TLS, NO_BACKEND = "NO_TLS", "NO_BACKEND"
 class Site:
     """``slots`` is how many jobs its own worker runs at once, 0 where workers are processes of their own.
 
-    ``backends``: each, and why it cannot be used, None for one that can.
+    ``backends``: each that jobs may name, and why it cannot be used, None for one that can.
     """
 
     beacon: Beacon

@@ -289,6 +289,9 @@ def test_a_retried_job_does_not_show_the_result_of_its_former_attempt(api: ApiSi
     assert told["result"]["error"]["code"] == "CONTAINER_EXIT_NONZERO"
     api.store.jobs.retry(job.task_id, by="ada")
     assert api.ask("GET", f"/api/v1/jobs/{job.task_id}/result").status_code == 404
+    cancelled = api.ask("POST", f"/api/v1/jobs/{job.task_id}/cancel").json()["data"]
+    assert (cancelled["state"], "result" in cancelled["links"]) == ("cancelled", False)
+    assert api.ask("GET", f"/api/v1/jobs/{job.task_id}/result").status_code == 404
 
 
 def test_a_result_is_shown_to_each_as_they_may_see_it(api: ApiSite) -> None:

@@ -55,13 +55,22 @@ def _lost(store: SqlStore, task: Task, job: Job | None) -> list[str]:
             wrong.append(f"score {stored}")
         elif told != stored.body:
             wrong.append("result.json is not what the store has")
-    elif told is None and kind.ends is JobState.CANCELLED:
-        pass  # nobody had begun: there is nothing to write it down beside
+    elif kind.ends is JobState.CANCELLED and (told is None or told["error"]["code"] in _earlier(store, job)):
+        pass  # nobody had begun: there is nothing to write it down beside, and nothing there is touched
     elif kind.code is not None and (told is None or told["error"]["code"] != kind.code):
         wrong.append(f"result.json: {told}")
     elif kind.ends is JobState.SUCCEEDED and (task.folder / "output" / "pred.csv").read_text() != GOOD:
         wrong.append("other predictions")
     return wrong
+
+
+def _earlier(store: SqlStore, job: Job) -> set[str]:
+    """The codes with which a job had failed before it was retried, if it was cancelled in the queue then."""
+    events = list(store.jobs.events(job.task_id))
+    retried = [event.number for event in events if event.name == "job_retried"]
+    if not retried or any(event.name == "job_cancel_asked" for event in events[retried[-1] :]):
+        return set()
+    return {str(event.facts["code"]) for event in events[: retried[-1]] if event.name == "job_failed"}
 
 
 def _doubled(store: SqlStore, job: Job) -> int:

@@ -16,12 +16,13 @@ import pytest
 from autoscorer.store.records import Job
 from tests.chaos.audit import audit, left_behind, processes_of
 from tests.chaos.stack import Stack
-from tests.chaos.work import Kind, Task
+from tests.chaos.work import CANCELLED, Kind, Task
 from tests.worker.counts import Counts
-from tests.worker.sites import Site, make_site
+from tests.worker.sites import Site, make_site, result_json
 
 pytestmark = pytest.mark.slow  # a service each
 
+SCORED = Kind(score=1.0)
 BAD = ("lost", "doubled", "intruders", "wrong_blame")
 
 
@@ -38,10 +39,10 @@ class Done:
             assert connection.execute(statement, values).rowcount > 0
             connection.commit()
 
-    def found(self) -> dict[str, int]:
+    def found(self, kind: Kind = SCORED) -> dict[str, int]:
         """What is counted of it, where it is not 0."""
         stack = cast("Stack", SimpleNamespace(site=self.site, store=self.site.open_store(), engine=None))
-        task = Task(kind=Kind(score=1.0), backend="stub", folder=self.folder, key="")
+        task = Task(kind=kind, backend="stub", folder=self.folder, key="")
         counts = Counts()
         audit(stack, {self.job.task_id: task}, counts)
         counts.orphans = len(left_behind(stack))
@@ -104,6 +105,28 @@ def test_harm_that_is_done_by_hand_is_seen(done: Done, harm: Callable[[Done], No
     assert done.found() == {}, "control: it was sound"
     harm(done)
     assert set(done.found()) == seen
+
+
+def test_what_a_job_wrote_before_it_was_retried_may_stay_only_if_it_is_cancelled_in_the_queue(
+    tmp_path: Path,
+) -> None:
+    site = make_site(tmp_path / "site")
+    folder = site.workspace("lost")
+    job = site.submit(site.open_store(), folder)
+    for attempt in (1, 2, 3):
+        site.drain(site.open_store(ahead_s=100.0 * attempt))
+    assert result_json(folder)["error"]["code"] == "ATTEMPTS_EXHAUSTED"
+    dropped = Done(site, folder, job)
+    store = site.open_store()
+    store.jobs.retry(job.task_id, by="ada")
+    store.jobs.cancel(job.task_id, by="ada")
+    assert dropped.found(CANCELLED) == {}
+    (folder / "output" / "result.json").write_text(json.dumps({"error": {"code": "EXEC_ERROR"}}))
+    assert dropped.found(CANCELLED) == {"lost": 1}, "control: what it never ended with"
+    (folder / "output" / "result.json").write_text(json.dumps({"error": {"code": "ATTEMPTS_EXHAUSTED"}}))
+    dropped.change("UPDATE events SET name = 'job_cancel_asked' WHERE name = 'job_cancelled'")
+    assert dropped.found(CANCELLED)["lost"] == 1, "control: cancelled while it ran, its worker says so there"
+    site.close()
 
 
 def test_a_process_that_was_told_of_the_folder_is_seen(tmp_path: Path) -> None:

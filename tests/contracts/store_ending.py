@@ -34,8 +34,8 @@ class Ending(StoreCase):
             store.work.fail(lease, error=EXIT_3)
 
     def test_a_result_is_the_latest_attempts_or_none(self, store: Store, acme: str) -> None:
-        scored, partial, bare, waiting, again = (
-            store.jobs.submit(new_job(acme, number)).job.task_id for number in range(5)
+        scored, partial, bare, waiting, again, dropped = (
+            store.jobs.submit(new_job(acme, number)).job.task_id for number in range(6)
         )
 
         def lease(task_id: str) -> Lease:
@@ -47,7 +47,11 @@ class Ending(StoreCase):
         store.work.fail(lease(partial), error=EXIT_3, result={"error": EXIT_3})
         store.work.fail(lease(bare), error=EXIT_3)
         store.work.fail(lease(again), error=EXIT_3, result={"error": EXIT_3})
-        asked = {scored, partial, bare, waiting, again, "unknown"}
+        store.work.fail(lease(dropped), error=EXIT_3, result={"error": EXIT_3})
+        asked = {scored, partial, bare, waiting, again, dropped, "unknown"}
+        assert store.jobs.with_result(asked) == {scored, partial, again, dropped}
+        store.jobs.retry(dropped, by="ada")
+        store.jobs.cancel(dropped, by="ada")
         assert store.jobs.with_result(asked) == {scored, partial, again}
         store.jobs.retry(again, by="ada")
         store.work.fail(lease(again), error=EXIT_3)

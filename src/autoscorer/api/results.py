@@ -32,7 +32,7 @@ def result_of(service: Service, principal: Principal, job: Job) -> Result:
     """What an ended job's latest attempt published, as ``principal`` may see it. Raises NOT_FOUND."""
     row = STATES[job.state]
     stored = service.store.jobs.result(job.task_id) if row.final else None
-    if stored is None or stored.attempt != job.attempt:
+    if stored is None or not stored.is_of(job.state, job.attempt):
         why = "it ended without one" if row.final else f"it is {job.state}"
         raise AutoscorerError("NOT_FOUND", f"Job {job.task_id} has no result: {why}.", {"state": job.state})
     return shown_result(Result.model_validate(stored.body), principal, service.settings)

@@ -130,7 +130,7 @@ class Leftovers:
 
     def _published(self, job: Job) -> Result | None:
         stored = self._store.jobs.result(job.task_id)
-        return Result.model_validate(dict(stored.body)) if stored and stored.attempt == job.attempt else None
+        return Result.model_validate(dict(stored.body)) if stored and stored.is_of(job.state, job.attempt) else None
 
 
 def _output_dir(held: Claim) -> Path:

@@ -80,7 +80,7 @@ class Jobs(Protocol):
         ...
 
     def with_result(self, task_ids: Collection[str]) -> frozenset[str]:
-        """Those of ``task_ids`` whose latest attempt has published a result."""
+        """Those of ``task_ids`` whose latest attempt has published a result, and that were not cancelled."""
         ...
 
     def remove_ended(

@@ -155,6 +155,13 @@ class StoredResult:
     body: JsonObject
     published_at: datetime
 
+    def is_of(self, state: JobState, attempt: int) -> bool:
+        """Whether it belongs to a job's end in that state by that attempt.
+
+        A cancelled job has none; retried and cancelled in the queue, it has that of its former end no more.
+        """
+        return self.attempt == attempt and state is not JobState.CANCELLED
+
 
 class SubmitOutcome(StrEnum):
     """``REPLAYED``: the same request by its idempotency key. ``ALREADY_ACTIVE``: its workspace has a job."""

@@ -49,7 +49,7 @@ class Deliveries:
         return message_of(
             callback,
             job,
-            result.body if result and result.attempt == callback.attempt else None,
+            result.body if result and result.is_of(callback.job_state, callback.attempt) else None,
             self._store.jobs.attempts(callback.task_id),
             version=__version__,
             public_url=self._settings.public_url,

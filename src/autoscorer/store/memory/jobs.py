@@ -128,7 +128,8 @@ class MemoryJobs:
                 task_id
                 for task_id in task_ids
                 if (results := self._rooms.results.get(task_id))
-                and results[-1].attempt == self._rooms.jobs[task_id].attempt
+                and (job := self._rooms.jobs[task_id])
+                and results[-1].is_of(job.state, job.attempt)
             )
 
     def remove_ended(

@@ -106,7 +106,8 @@ class SqlJobs:
         if not task_ids:
             return frozenset()
         latest = and_(results.c.task_id == jobs.c.task_id, results.c.attempt == jobs.c.attempt)
-        query = select(jobs.c.task_id).join(results, latest).where(jobs.c.task_id.in_(task_ids))
+        own = (jobs.c.task_id.in_(task_ids), jobs.c.state != JobState.CANCELLED)  # see `StoredResult.is_of`
+        query = select(jobs.c.task_id).join(results, latest).where(*own)
         with self._database.reading() as connection:
             return frozenset(connection.scalars(query))
 

@@ -130,7 +130,9 @@ class Leftovers:
 
     def _published(self, job: Job) -> Result | None:
         stored = self._store.jobs.result(job.task_id)
-        return Result.model_validate(dict(stored.body)) if stored and stored.is_of(job.state, job.attempt) else None
+        if stored is None or not stored.is_of(job.state, job.attempt):
+            return None
+        return Result.model_validate(dict(stored.body))
 
 
 def _output_dir(held: Claim) -> Path:

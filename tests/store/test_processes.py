@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import pytest
+from sqlalchemy import text
 
 from autoscorer.store.leases import lease_of, recover
 from autoscorer.store.records import AttemptEnd, Job, JobQuery
@@ -169,6 +170,23 @@ class TestServer:
                 with pytest.raises(AutoscorerError) as caught:
                     store.work.claim(queues=["cpu"], worker="w")
                 assert caught.value.code == "STORE_UNAVAILABLE"
+        store.close()
+
+    @pytest.mark.fault("worker stopped in the middle of a transaction")
+    def test_who_waits_outlasts_two_that_stand_still_one_after_the_other(self, postgres_url: str) -> None:
+        store = SqlStore(postgres_url)
+        store.jobs.submit(new_job(store.access.add_organisation("acme").organisation_id))
+        query = text("SELECT extract(epoch FROM current_setting(:name)::interval)")
+        names = ("idle_in_transaction_session_timeout", "lock_timeout", "statement_timeout")
+        asked = database.Database(postgres_url)
+        with asked.reading() as connection:
+            still_s, waits_s, most_s = (connection.scalar(query, {"name": name}) for name in names)
+        asked.close()
+        assert 0 < 2 * still_s < waits_s < most_s
+        began = time.monotonic()
+        with stopped_in_claim(postgres_url, database._SERVER_OPTIONS):
+            assert store.work.claim(queues=["cpu"], worker="w") is not None
+        assert still_s - 1 < time.monotonic() - began < waits_s, "it did wait"
         store.close()
 
     @pytest.mark.fault("PostgreSQL restarted under a lease")

@@ -27,12 +27,13 @@ _WAL_BACK_OFF = BackOff(tries=1000, first_wait_s=0.02, longest_wait_s=0.2, budge
 _SYNCHRONOUS = "autoscorer_synchronous"
 _CONTENDED = frozenset({"40P01", "55P03"})  # PostgreSQL's deadlock_detected, lock_not_available
 _MAY_NOT = "42501"  # its insufficient_privilege: since version 15 only a database's owner may make tables
-# A process that is stopped in the middle of a transaction must not hold up all others.
+# A process that is stopped in the middle of a transaction must not hold up all others: who waits for a lock
+# outlasts two of those, one of which got it from the other.
 _SERVER_OPTIONS = " ".join(
     f"-c {name}={value}"
     for name, value in {
-        "idle_in_transaction_session_timeout": "10s",
-        "lock_timeout": "10s",
+        "idle_in_transaction_session_timeout": "5s",
+        "lock_timeout": "20s",
         "statement_timeout": "30s",
         "timezone": "utc",
     }.items()

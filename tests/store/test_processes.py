@@ -163,13 +163,54 @@ class TestServer:
         monkeypatch.setattr(database, "_SERVER_OPTIONS", options)
         store = SqlStore(postgres_url)
         store.jobs.submit(new_job(store.access.add_organisation("acme").organisation_id))
-        with stopped_in_claim(postgres_url, options):
+        with stopped(postgres_url, "stop_in_claim", options):
             if guarded:
                 assert store.work.claim(queues=["cpu"], worker="w") is not None
             else:
                 with pytest.raises(AutoscorerError) as caught:
                     store.work.claim(queues=["cpu"], worker="w")
                 assert caught.value.code == "STORE_UNAVAILABLE"
+        store.close()
+
+    @pytest.mark.parametrize("guarded", [True, False])
+    @pytest.mark.fault("worker stopped in the middle of a statement")
+    def test_a_worker_that_stands_still_in_a_statement_holds_up_nobody(
+        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch, guarded: bool
+    ) -> None:
+        """The server waits for the rest of it, whatever its time-outs: to it the session is not idle."""
+        options = "-c lock_timeout=2s -c idle_in_transaction_session_timeout=1s -c statement_timeout=4s"
+        monkeypatch.setattr(database, "_SERVER_OPTIONS", options)
+        monkeypatch.setattr(database, "_STILL_S", 1)
+        if not guarded:
+            monkeypatch.setattr(database.Database, "end_standing", lambda _self: 0)
+        store = SqlStore(postgres_url)
+        acme = store.access.add_organisation("acme").organisation_id
+        task_id = store.jobs.submit(new_job(acme)).job.task_id
+        with stopped(postgres_url, "stop_in_a_statement", options):
+            if guarded:
+                assert store.jobs.cancel(task_id, by="ada").state is JobState.CANCELLED
+            else:
+                for _ in range(3):
+                    with pytest.raises(AutoscorerError) as caught:
+                        store.jobs.cancel(task_id, by="ada")
+                    assert caught.value.code == "STORE_UNAVAILABLE"
+        store.close()
+
+    @pytest.mark.fault("worker stopped in the middle of a statement")
+    def test_a_round_of_recovery_ends_what_stands_in_its_way(
+        self, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(database, "_STILL_S", 1)
+        store = SqlStore(postgres_url)
+        store.jobs.submit(new_job(store.access.add_organisation("acme").organisation_id))
+        job = store.work.claim(queues=["cpu"], worker="w", lease_s=0.2)
+        assert job is not None
+        with stopped(postgres_url, "stop_in_a_statement", database._SERVER_OPTIONS):
+            time.sleep(1.5)  # it has stood still for longer than is borne
+            began = time.monotonic()
+            (recovered,) = recover(store.work)
+            assert time.monotonic() - began < 5, "nobody waited for a lock"
+        assert recovered.state is JobState.QUEUED
         store.close()
 
     @pytest.mark.fault("worker stopped in the middle of a transaction")
@@ -184,7 +225,7 @@ class TestServer:
         asked.close()
         assert 0 < 2 * still_s < waits_s < most_s
         began = time.monotonic()
-        with stopped_in_claim(postgres_url, database._SERVER_OPTIONS):
+        with stopped(postgres_url, "stop_in_claim", database._SERVER_OPTIONS):
             assert store.work.claim(queues=["cpu"], worker="w") is not None
         assert still_s - 1 < time.monotonic() - began < waits_s, "it did wait"
         store.close()
@@ -204,9 +245,9 @@ class TestServer:
 
 
 @contextmanager
-def stopped_in_claim(url: str, options: str) -> Iterator[None]:
-    """A worker that stands still in the middle of a claim."""
-    with worker(url, "stop_in_claim", options) as process:
+def stopped(url: str, deed: str, options: str) -> Iterator[None]:
+    """A worker that stands still in the middle of its deed."""
+    with worker(url, deed, options) as process:
         wait_for(lambda: os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)[0])
         yield
 

@@ -100,13 +100,25 @@ def stop_in_claim(store: SqlStore) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def stop_in_a_statement(store: SqlStore) -> None:
+    """Stand still with a job locked and the next statement half told."""
+    with store._database.writing() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        with raw.pipeline():
+            raw.execute("SELECT FROM jobs FOR UPDATE")
+            raw.execute("SELECT 1").fetchone()  # so the server has got that far
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def own_clock() -> Instant:
     """What a store must not go by: the clock of one process."""
     return Instant(at=datetime.now(UTC), era="wall", elapsed_s=time.time())
 
 
 DEEDS: Mapping[str, Callable[[SqlStore], None]] = {
-    deed.__name__: deed for deed in (drain, hold, churn, recover_now, die_everywhere, stop_in_claim)
+    deed.__name__: deed
+    for deed in (drain, hold, churn, recover_now, die_everywhere, stop_in_claim, stop_in_a_statement)
 }
 
 

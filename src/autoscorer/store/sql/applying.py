@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Insert, bindparam, insert, select, update
 from autoscorer.store.clock import Instant
 from autoscorer.store.moves import Change, events_of, receiver_of
 from autoscorer.store.records import CallbackState, Job
-from autoscorer.store.sql.database import Database
+from autoscorer.store.sql.database import Database, is_contended
 from autoscorer.store.sql.rows import changed_values, job_of, until_values, values_of
 from autoscorer.store.sql.tables import attempts, callbacks, events, jobs, results
 from autoscorer.utils.errors import AutoscorerError
@@ -28,6 +28,15 @@ _EVENT, _OPENED, _RESULT = insert(events), insert(attempts), insert(results)
 def change_job(database: Database, task_id: str, decide: Decide, *, light: bool = False) -> tuple[Job, bool]:
     """The job after what ``decide`` said, and whether that was anything; ``light`` as `Database.writing` has
     it. Raises NOT_FOUND."""
+    try:
+        return _changed(database, task_id, decide, light=light)
+    except AutoscorerError as exc:
+        if not (is_contended(exc) and database.end_standing()):
+            raise
+    return _changed(database, task_id, decide, light=light)
+
+
+def _changed(database: Database, task_id: str, decide: Decide, *, light: bool) -> tuple[Job, bool]:
     with database.writing(light=light) as connection:
         found = connection.execute(database.locked(_ONE), {"its_id": task_id}).mappings().one_or_none()
         if found is None:

@@ -29,15 +29,24 @@ _CONTENDED = frozenset({"40P01", "55P03"})  # PostgreSQL's deadlock_detected, lo
 _MAY_NOT = "42501"  # its insufficient_privilege: since version 15 only a database's owner may make tables
 # A process that is stopped in the middle of a transaction must not hold up all others: who waits for a lock
 # outlasts two of those, one of which got it from the other.
+_STILL_S = 5
+_NAME = "autoscorer"
 _SERVER_OPTIONS = " ".join(
     f"-c {name}={value}"
     for name, value in {
-        "idle_in_transaction_session_timeout": "5s",
-        "lock_timeout": "20s",
+        "idle_in_transaction_session_timeout": f"{_STILL_S}s",
+        "lock_timeout": "12s",
         "statement_timeout": "30s",
         "timezone": "utc",
     }.items()
 )
+# In the middle of telling its statements a session is not idle: no time-out counts that before PostgreSQL 17.
+_END_STANDING = text("""
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = :name AND datname = current_database() AND usename = session_user
+  AND pid <> pg_backend_pid() AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
+  AND state_change < clock_timestamp() - make_interval(secs => :still_s)
+""")
 
 
 class Database:
@@ -100,6 +109,14 @@ class Database:
             message = f"The database {where} cannot be used: {str(origin).partition(chr(10))[0]}"
             raise AutoscorerError("STORE_UNAVAILABLE", message, cause="opening") from exc
 
+    def end_standing(self) -> int:
+        """End sessions of our processes on a server that have stood still in a transaction, as those of a
+        stopped process do; how many."""
+        if not self.is_server:
+            return 0
+        with self.reading() as connection:
+            return len(connection.scalars(_END_STANDING, {"name": _NAME, "still_s": _STILL_S}).all())
+
     def now(self, connection: Connection) -> Instant:
         """The store's time; a server's own clock, so that no process's clock can move a lease."""
         if self._clock is not None:
@@ -152,7 +169,7 @@ def _server_engine(url: URL) -> Engine:
         max_overflow=8,
         pool_timeout=10,
         pool_pre_ping=True,  # a server that was restarted costs nobody an error
-        connect_args={"options": _SERVER_OPTIONS, "connect_timeout": 5, "application_name": "autoscorer"},
+        connect_args={"options": _SERVER_OPTIONS, "connect_timeout": 5, "application_name": _NAME},
     )
 
 

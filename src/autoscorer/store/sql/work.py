@@ -137,6 +137,7 @@ class SqlWork(LeasedWork):
         return change_job(self._database, lease.task_id, decide, light=light)[0]
 
     def overdue(self, *, limit: int = 100) -> Sequence[str]:
+        self._database.end_standing()  # of a worker that is lost perhaps, and in recovery's way
         with self._database.reading() as connection:
             now = self._database.now(connection)
             passed = or_(jobs.c.until_s <= now.elapsed_s, jobs.c.until_era != now.era)

@@ -41,12 +41,16 @@ def make_executor(
 ) -> Executor:
     """The executor called ``backend``, or the one ``auto`` stands for; its library is imported only now.
 
-    ``nodes`` is what this process knows of NODES so far. Raises AutoscorerError RESOURCE_UNAVAILABLE: no
+    ``nodes`` is what this process knows of NODES so far; whether they answer is looked at when a job is
+    placed, which waits for those that do not. Raises AutoscorerError RESOURCE_UNAVAILABLE: no
     engine answers, or the backend's extra is missing.
     """
     from autoscorer.scheduler import choose_backend
 
-    name = choose_backend(backend, lambda: engine_answers(settings), kubernetes_enabled=settings.k8s_enabled)
+    def may_use_docker() -> bool:
+        return bool(settings.nodes) or engine_answers(settings)
+
+    name = choose_backend(backend, may_use_docker, kubernetes_enabled=settings.k8s_enabled)
     module = _backend_module(name)
     pool = (nodes or node_pool(settings)) if name == "docker" else None
     if pool is not None:
@@ -112,6 +116,11 @@ def diagnose(backend: str, settings: Settings) -> Diagnosis:
         return diagnose_nodes(settings.nodes, lambda node: settings_on(node, settings))
     found: Diagnosis = module.diagnose(settings)
     return found
+
+
+def preferred_backend(settings: Settings) -> str:
+    """What ``auto`` stands for, whether it can be used now or not: see `scheduler.choose_backend`."""
+    return "k8s" if settings.k8s_enabled else "docker"
 
 
 def backends_here(settings: Settings) -> dict[str, str | None]:

@@ -130,6 +130,7 @@ def test_behind_a_trusted_proxy_each_client_is_counted_by_its_own_address(tmp_pa
     trust = {"API_TRUSTED_PROXIES": "10.1.0.0/16"}
     assert statuses("10.1.2.3", flood, **trust) == [401, 401, 429, 401]
     assert statuses("10.1.2.3", forged, **trust) == [401, 401, 429]
+    assert statuses("10.1.2.3", [f"{client}, 10.1.9.9" for client in flood], **trust) == [401, 401, 429, 401]
     assert statuses("10.1.2.3", flood) == [401, 401, 429, 429]
     assert statuses("10.2.2.3", flood, **trust) == [401, 401, 429, 429]
     assert statuses("::ffff:10.1.2.3", flood, **trust) == [401, 401, 429, 401]  # to who listens on ::

@@ -106,7 +106,7 @@ class Api:
             if self.process is not None and (code := self.process.poll()) is not None:
                 words = "\n" + self.log.read_text()[self.said :]
                 assert code > 0, f"the API was ended by signal {-code}: {words}"
-                assert "STORE_UNAVAILABLE" in words[words.rindex("\n{") :], words  # the last it said
+                assert "STORE_UNAVAILABLE" in words.rpartition("\n{")[2], words  # the last it said
                 self.start(wait=False)
 
     def end(self, number: int) -> int:

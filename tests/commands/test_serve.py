@@ -94,7 +94,8 @@ def test_in_a_pipe_it_tells_in_one_line_where_it_is_and_ends_in_silence(site: Si
         assert service.told["workspace_root"] == str(site.root / "workspaces")
         assert service.told["slots"] == 2
         assert service.told["backends"].keys() == {"docker", "local"}
-        assert service.told["warnings"] == []
+        docker_works = service.told["backends"]["docker"] is None
+        assert [warning["code"] for warning in service.told["warnings"]] == ["NO_BACKEND"] * (not docker_works)
         assert token not in json.dumps(service.told)
         assert call("status", "none", env=env_of(site, SERVICE_URL=service.url)).error["code"] == "NOT_FOUND"
         children = psutil.Process(service.process.pid).children(recursive=True)
@@ -107,11 +108,17 @@ def test_in_a_pipe_it_tells_in_one_line_where_it_is_and_ends_in_silence(site: Si
 
 
 @pytest.mark.slow
-def test_it_warns_when_no_backend_that_it_offers_can_run_programs(site: Site) -> None:
-    """Control: above, where the local sandbox is offered, there is nothing to warn of."""
-    with served(env_of(site, DOCKER_HOST="unix:///nowhere.sock")) as service:
-        assert [warning["code"] for warning in service.told["warnings"]] == ["NO_BACKEND"]
-        assert None not in service.told["backends"].values()
+@pytest.mark.parametrize("offered", ["docker", "docker,local", "local", "[]"])
+def test_it_warns_when_what_runs_the_jobs_that_name_no_backend_cannot(site: Site, offered: str) -> None:
+    """Those are a participant's. Control: above, where Docker works, there is nothing to warn of."""
+    env = env_of(site, DOCKER_HOST="unix:///nowhere.sock", SERVICE_BACKENDS=offered)
+    with served(env) as service:
+        (warning,) = service.told["warnings"]
+        assert warning["code"] == "NO_BACKEND"
+        assert "docker: " in warning["message"]
+        assert service.told["backends"]["docker"]
+        local_works = service.told["backends"].get("local", "not offered") is None
+        assert ("those that name local can run" in warning["message"]) is local_works
         service.end()
 
 

@@ -34,7 +34,7 @@ _SECURITY_HEADERS = (
 
 
 class RequestFrame:
-    """Outermost: gives a request its id, its answer the security headers, and lets no fault through."""
+    """Gives a request its id, its answer the security headers, and lets no fault through."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self._app = app

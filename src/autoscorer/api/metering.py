@@ -1,4 +1,4 @@
-"""Requests, counted and timed by route: outermost, so that nothing that is answered goes unseen."""
+"""Requests, counted and timed by route: outside all that answers, so that nothing goes unseen."""
 
 from __future__ import annotations
 

@@ -139,6 +139,7 @@ def opened(settings: Settings, *, host: str, port: int) -> Iterator[Serving]:
         token_path = settings.data_dir.resolve() / TOKEN_FILE
         operator_token(store, token_path)
         beacon = Beacon(url=listening.url_of(listener), token_path=token_path, workspace_root=root)
+        preferred = runtime.preferred_backend(settings)
         slots = settings.worker_slots if settings.celery_broker is None else 0
         site = Site(
             beacon=beacon,
@@ -149,8 +150,9 @@ def opened(settings: Settings, *, host: str, port: int) -> Iterator[Serving]:
             backends={
                 name: why
                 for name, why in runtime.backends_here(settings).items()
-                if name in settings.service_backends
+                if name in (*settings.service_backends, preferred)
             },
+            preferred=preferred,
         )
         parts, queue = Parts(), service_runtime.make_queue(settings, store)
         service = make_service(settings, store=store, queue=queue, catalog=catalog, faults=parts.faults)

@@ -17,7 +17,8 @@ NO_TLS, NO_BACKEND = "NO_TLS", "NO_BACKEND"
 class Site:
     """``slots`` is how many jobs its own worker runs at once, 0 where workers are processes of their own.
 
-    ``backends``: each that jobs may name, and why it cannot be used, None for one that can.
+    ``backends``: each that jobs may name, and ``preferred``, which runs those that name none; why it cannot
+    be used, None for one that can.
     """
 
     beacon: Beacon
@@ -26,6 +27,7 @@ class Site:
     is_loopback: bool
     slots: int
     backends: Mapping[str, str | None]
+    preferred: str
 
     @property
     def url(self) -> str:
@@ -53,8 +55,9 @@ class Site:
                 "is not encrypted; have a server with TLS before it, and name its host in API_ALLOWED_HOSTS"
             )
             found.append(Warning_(code=NO_TLS, message=text))
-        if self.slots and all(self.backends.values()):
-            text = "no backend can run programs here, so that jobs but `score` will fail: "
-            why = "; ".join(f"{name}: {reason}" for name, reason in self.backends.items())
-            found.append(Warning_(code=NO_BACKEND, message=text + why))
+        if self.slots and (why := self.backends[self.preferred]):
+            text = f"jobs that name no backend will fail, but `score`: {self.preferred}: {why}"
+            usable = [name for name, missing in self.backends.items() if missing is None]
+            others = f"; those that name {' or '.join(usable)} can run" if usable else ""
+            found.append(Warning_(code=NO_BACKEND, message=text + others))
         return found

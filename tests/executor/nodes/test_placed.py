@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from autoscorer import pipeline
+from autoscorer import pipeline, runtime
 from autoscorer.executor.base import (
     AttemptPlan,
     Executor,
@@ -587,3 +587,13 @@ def test_a_seat_is_given_back_whatever_goes_wrong_on_the_way_to_the_node(
     with pytest.raises(OSError, match="full"):
         site.run(with_gpus(plan, 1), PlacedExecutor(pool, make, wait_s=0), on_event=hear)
     assert isinstance(place(pool, gpus=1), Seat)
+
+
+def test_a_job_that_names_no_backend_waits_for_silent_nodes_as_one_that_names_docker() -> None:
+    silent = replace(SETTINGS, docker_host="unix:///nowhere.sock")
+    nodes = (Node(name="a", host="unix:///nowhere.sock"),)
+    with pytest.raises(AutoscorerError, match="no container engine answers"):
+        runtime.make_executor("auto", silent)
+    for backend in ("auto", "docker"):
+        made = runtime.make_executor(backend, replace(silent, nodes=nodes))
+        assert isinstance(made, PlacedExecutor)

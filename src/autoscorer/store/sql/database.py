@@ -205,7 +205,8 @@ def _prepare_file(connection: Any, _record: Any) -> None:
 
 
 def _is_locked(exc: BaseException) -> bool:
-    return getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+    code = getattr(exc, "sqlite_errorcode", None) or 0
+    return code & 0xFF == sqlite3.SQLITE_BUSY  # the rest of it says why
 
 
 def _begin(connection: Connection) -> None:

@@ -94,8 +94,8 @@ def test_in_a_pipe_it_tells_in_one_line_where_it_is_and_ends_in_silence(site: Si
         assert service.told["workspace_root"] == str(site.root / "workspaces")
         assert service.told["slots"] == 2
         assert service.told["backends"].keys() == {"docker", "local"}
-        docker_works = service.told["backends"]["docker"] is None
-        assert [warning["code"] for warning in service.told["warnings"]] == ["NO_BACKEND"] * (not docker_works)
+        no_engine = service.told["backends"]["docker"] is not None
+        assert [warning["code"] for warning in service.told["warnings"]] == ["NO_BACKEND"] * no_engine
         assert token not in json.dumps(service.told)
         assert call("status", "none", env=env_of(site, SERVICE_URL=service.url)).error["code"] == "NOT_FOUND"
         children = psutil.Process(service.process.pid).children(recursive=True)
@@ -141,7 +141,7 @@ def test_on_a_terminal_it_shows_how_to_use_it_and_no_secret(site: Site) -> None:
 @pytest.mark.slow
 def test_an_address_that_others_reach_is_warned_of(site: Site) -> None:
     with served(env_of(site), "--host", "0.0.0.0") as service:
-        [warning] = service.told["warnings"]
+        [warning] = (told for told in service.told["warnings"] if told["code"] != "NO_BACKEND")
         assert warning["code"] == "NO_TLS"
         assert "0.0.0.0" in warning["message"]
 

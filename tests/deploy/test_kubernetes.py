@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,3 +164,17 @@ def test_scores_meet_their_own_memory_limit_before_the_pods(name: str, scores_at
     limit = parse_memory(container["resources"]["limits"]["memory"])
     scores = scores_at_once or settings.worker_slots
     assert limit >= scores * settings.scorer_memory_bytes + 400 * 2**20
+
+
+def test_a_password_with_an_apostrophe_comes_through_whole(tmp_path: Path) -> None:
+    url, told = "postgresql://u:it's@'db/x", tmp_path / "told.yaml"
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        '#!/bin/sh\ncase "$*" in *"get secret"*) exit 1;; *"create -f -"*) cat; echo ---;; esac >> "$TOLD"\n'
+    )
+    kubectl.chmod(0o755)
+    environ = {**os.environ, "KUBECTL": str(kubectl), "TOLD": str(told), "DATABASE_URL": url}
+    subprocess.run([str(DEPLOY / "secrets")], env=environ, check=True, stdout=subprocess.DEVNULL)
+    kept = {row["metadata"]["name"]: row["stringData"] for row in yaml.safe_load_all(told.read_text()) if row}
+    assert kept["autoscorer"]["DATABASE_URL"] == url
+    assert len(kept["autoscorer-databases"]["POSTGRES_PASSWORD"]) == 43

@@ -165,7 +165,7 @@ def drained(site: Bench) -> Run:
     site.queue.announce(jobs[0])
     while site.store.jobs.counts():
         time.sleep(0.2)  # to ask is work for the machine, too
-    return Run((time.perf_counter() - began) / waiting, 0)
+    return Run((time.perf_counter() - began) / max(waiting, 1), 0)
 
 
 @contextmanager

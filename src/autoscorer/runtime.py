@@ -41,14 +41,14 @@ def make_executor(
 ) -> Executor:
     """The executor called ``backend``, or the one ``auto`` stands for; its library is imported only now.
 
-    ``nodes`` is what this process knows of NODES so far; whether they answer is looked at when a job is
-    placed, which waits for those that do not. Raises AutoscorerError RESOURCE_UNAVAILABLE: no
+    ``nodes`` is what this process knows of NODES so far, for whoever runs job after job: a job that names no
+    backend waits then for nodes that do not answer, too. Raises AutoscorerError RESOURCE_UNAVAILABLE: no
     engine answers, or the backend's extra is missing.
     """
     from autoscorer.scheduler import choose_backend
 
     def may_use_docker() -> bool:
-        return bool(settings.nodes) or engine_answers(settings)
+        return nodes is not None or engine_answers(settings)
 
     name = choose_backend(backend, may_use_docker, kubernetes_enabled=settings.k8s_enabled)
     module = _backend_module(name)

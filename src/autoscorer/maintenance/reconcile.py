@@ -17,6 +17,7 @@ _AT_ONCE = 100
 def reconcile(store: Store, queue: Queue) -> list[Job]:
     """Recover every overdue job, and announce those that wait again. Answers how they stand."""
     recovered: list[Job] = []
+    store.work.unblock()
     while found := recover(store.work, limit=_AT_ONCE):
         for job in found:
             log_event("WARNING", "job_recovered", task_id=job.task_id, attempt=job.attempt, state=job.state)

@@ -179,6 +179,11 @@ class Work(Protocol):
         """End the attempt, its program running on for the next one to take up: queued again, not counted."""
         ...
 
+    def unblock(self) -> int:
+        """End what processes that stand still hold others up with, as the locks of one that was stopped in the
+        middle of a change; how many there were. What they were about is undone."""
+        ...
+
     def overdue(self, *, limit: int = 100) -> Sequence[str]:
         """Jobs whose lease or release has run out, longest first."""
         ...

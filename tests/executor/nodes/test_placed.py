@@ -594,6 +594,9 @@ def test_a_job_that_names_no_backend_waits_for_silent_nodes_as_one_that_names_do
     nodes = (Node(name="a", host="unix:///nowhere.sock"),)
     with pytest.raises(AutoscorerError, match="no container engine answers"):
         runtime.make_executor("auto", silent)
+    settings = replace(silent, nodes=nodes)
     for backend in ("auto", "docker"):
-        made = runtime.make_executor(backend, replace(silent, nodes=nodes))
+        made = runtime.make_executor(backend, settings, nodes=runtime.node_pool(settings))
         assert isinstance(made, PlacedExecutor)
+    with pytest.raises(AutoscorerError, match="no container engine answers"):
+        runtime.make_executor("auto", settings)  # by hand it is told at once

@@ -113,6 +113,9 @@ class MemoryWork(LeasedWork):
             change = decide(job, now)
             return self._rooms.apply(change, now) if change else job
 
+    def unblock(self) -> int:
+        return 0  # there is but one process
+
     def overdue(self, *, limit: int = 100) -> Sequence[str]:
         with self._rooms.lock:
             now = self._rooms.clock()

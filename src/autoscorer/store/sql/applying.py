@@ -31,8 +31,9 @@ def change_job(database: Database, task_id: str, decide: Decide, *, light: bool 
     try:
         return _changed(database, task_id, decide, light=light)
     except AutoscorerError as exc:
-        if not (is_contended(exc) and database.end_standing()):
+        if not is_contended(exc):
             raise
+    database.end_standing()
     return _changed(database, task_id, decide, light=light)
 
 

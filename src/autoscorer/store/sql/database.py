@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from autoscorer.store.clock import Clock, Instant, kernel_clock
 from autoscorer.store.hearers import Hearers
 from autoscorer.utils.errors import AutoscorerError
+from autoscorer.utils.logger import log_event
 from autoscorer.utils.retry import BackOff, retry_transient
 
 _BUSY_TIMEOUT_S = 30
@@ -29,12 +30,12 @@ _CONTENDED = frozenset({"40P01", "55P03"})  # PostgreSQL's deadlock_detected, lo
 _MAY_NOT = "42501"  # its insufficient_privilege: since version 15 only a database's owner may make tables
 # A process that is stopped in the middle of a transaction must not hold up all others: who waits for a lock
 # outlasts two of those, one of which got it from the other.
-_STILL_S = 5
+_IDLE_S, _STILL_S = 5, 10
 _NAME = "autoscorer"
 _SERVER_OPTIONS = " ".join(
     f"-c {name}={value}"
     for name, value in {
-        "idle_in_transaction_session_timeout": f"{_STILL_S}s",
+        "idle_in_transaction_session_timeout": f"{_IDLE_S}s",
         "lock_timeout": "12s",
         "statement_timeout": "30s",
         "timezone": "utc",
@@ -110,12 +111,15 @@ class Database:
             raise AutoscorerError("STORE_UNAVAILABLE", message, cause="opening") from exc
 
     def end_standing(self) -> int:
-        """End sessions of our processes on a server that have stood still in a transaction, as those of a
-        stopped process do; how many."""
+        """See `base.Work.unblock`. A server that does not let us is one on which they stand until they go on."""
         if not self.is_server:
             return 0
-        with self.reading() as connection:
-            return len(connection.scalars(_END_STANDING, {"name": _NAME, "still_s": _STILL_S}).all())
+        try:
+            with self.reading() as connection:
+                return len(connection.scalars(_END_STANDING, {"name": _NAME, "still_s": _STILL_S}).all())
+        except AutoscorerError as exc:
+            log_event("WARNING", "stopped_sessions_stay", code=exc.code, reason=type(exc.__cause__).__name__)
+            return 0
 
     def now(self, connection: Connection) -> Instant:
         """The store's time; a server's own clock, so that no process's clock can move a lease."""

@@ -136,8 +136,10 @@ class SqlWork(LeasedWork):
     def _change(self, lease: Lease, decide: Decide, *, light: bool = False) -> Job:
         return change_job(self._database, lease.task_id, decide, light=light)[0]
 
+    def unblock(self) -> int:
+        return self._database.end_standing()
+
     def overdue(self, *, limit: int = 100) -> Sequence[str]:
-        self._database.end_standing()  # of a worker that is lost perhaps, and in recovery's way
         with self._database.reading() as connection:
             now = self._database.now(connection)
             passed = or_(jobs.c.until_s <= now.elapsed_s, jobs.c.until_era != now.era)

@@ -180,8 +180,8 @@ class Work(Protocol):
         ...
 
     def unblock(self) -> int:
-        """End what processes that stand still hold others up with, as the locks of one that was stopped in the
-        middle of a change; how many there were. What they were about is undone."""
+        """End what processes that stand still hold others up with, as the locks of one that was stopped in
+        the middle of a change; how many there were. What they were about is undone."""
         ...
 
     def overdue(self, *, limit: int = 100) -> Sequence[str]:

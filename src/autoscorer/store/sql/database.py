@@ -111,7 +111,7 @@ class Database:
             raise AutoscorerError("STORE_UNAVAILABLE", message, cause="opening") from exc
 
     def end_standing(self) -> int:
-        """See `base.Work.unblock`. A server that does not let us is one on which they stand until they go on."""
+        """See `base.Work.unblock`. Where the server does not let us, they stand until they go on."""
         if not self.is_server:
             return 0
         try:

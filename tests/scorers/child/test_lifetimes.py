@@ -39,14 +39,16 @@ print("starting", flush=True)
 host.score(odd.entry_of(Path(sys.argv[1])), Path(sys.argv[2]), {"seconds": 600, "value": 1.0})
 """
 REFUSING = """
-import errno, os, runpy, sys
+import ctypes, errno, os, runpy, sys
 script, number, refused = sys.argv[1:]
-fork, calls = os.fork, []
-def refusing():
+calls = []
+def refusing(fork):
     calls.append(None)
     if len(calls) == int(refused): raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     return fork()
-os.fork = refusing
+class Library(ctypes.PyDLL):
+    def fork(self): return refusing(self["fork"])
+os.fork, ctypes.PyDLL = (lambda fork: lambda: refusing(fork))(os.fork), Library
 sys.argv = [script, number]
 runpy.run_path(script, run_name="__main__")
 """

@@ -20,7 +20,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from autoscorer.confine import supervisor
+from autoscorer.confine import forking, supervisor
 from autoscorer.scorers.child import newborn, walls
 from autoscorer.scorers.child.cradle import receive
 from autoscorer.scorers.child.walls import Raised
@@ -82,7 +82,7 @@ def _fork(own: socket.socket, scorers: socket.socket, entered: Raised) -> Born:
         keeper = os.getpid()
         report, telling = os.pipe()
         leaves, leaving = os.pipe()
-        pid = os.fork()
+        pid = forking.fork()
         if pid == 0:
             try:
                 newborn.close_all_but({0, 1, 2, scorers.fileno(), telling, leaving})

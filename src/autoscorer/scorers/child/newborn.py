@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from autoscorer.confine import supervisor
+from autoscorer.confine import forking, supervisor
 from autoscorer.scorers.child import walls, worker
 from autoscorer.scorers.child.cradle import receive
 from autoscorer.scorers.child.walls import Raised
@@ -48,6 +48,7 @@ def become_scorer(
         os._exit(1)
     # Behind the wall the view has the files themselves; through a descriptor they could be written to.
     numbers = request["pinned"] if raised[walls.FILES] else []
+    forking.begin_anew()
     try:
         answer = _arrange_descriptors(descriptors, numbers)
         worker.work(walls.seen(raised, request), answer)

@@ -13,7 +13,7 @@ import socket
 from dataclasses import dataclass
 from typing import NoReturn
 
-from autoscorer.confine import namespaces
+from autoscorer.confine import forking, namespaces
 from autoscorer.scorers.child.walls import PIDS, USER, Raised
 
 POLL_S = 1.0
@@ -27,15 +27,15 @@ class World:
     pids: int | None
 
     def fork(self) -> int:
-        """As `os.fork`; the child is the first process of a new pid namespace where one can be made.
+        """As `forking.fork`; the child is the first process of a new pid namespace where one can be made.
 
         Raises OSError.
         """
         if self.pids is None:
-            return os.fork()
+            return forking.fork()
         namespaces.unshare(namespaces.PIDS)
         try:
-            child = os.fork()
+            child = forking.fork()
         except OSError:
             namespaces.children_in(self.pids)
             raise

@@ -40,6 +40,7 @@ def main() -> None:
     parent = os.getppid()
     for module in hello["modules"]:
         importlib.import_module(module)
+    importlib.import_module("autoscorer.scorers.registry").load_builtin()
     walls = importlib.import_module("autoscorer.scorers.child.walls")
     walls.prepare()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -30,7 +30,7 @@ print(float(theirs[0]) == random.random(), theirs[1], code, called)
 
 
 @pytest.mark.parametrize(("how", "is_same"), [("anew", False), ("as it is", True)])
-def test_it_has_threads_and_processes_and_random_numbers_of_its_own(how: str, is_same: bool) -> None:  # noqa: FBT001
+def test_it_has_threads_and_processes_and_random_numbers_of_its_own(how: str, is_same: bool) -> None:
     """The second is the control: the numbers are its parent's. The pool of processes is forked by Python."""
     command = [sys.executable, "-c", FORKING, how]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout

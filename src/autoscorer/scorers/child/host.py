@@ -17,8 +17,8 @@ from autoscorer.confine.watch import OutputWatch
 from autoscorer.schemas.scorer import ScorerCard
 from autoscorer.scorers.child import verdicts
 from autoscorer.scorers.child.birth import Birth, Ended, Stop
-from autoscorer.scorers.child.nursery import Nursery
-from autoscorer.scorers.child.views import ARTIFACTS, TMP, files_of, pinned_descriptors
+from autoscorer.scorers.child.nursery import Nursery, Warmth
+from autoscorer.scorers.child.views import ARTIFACTS, TMP, files_of, has_small_files_only, pinned_descriptors
 from autoscorer.scorers.child.walls import isolation
 from autoscorer.scorers.host import Code, Entry, IsStopped, Scoring, never
 from autoscorer.utils.artifacts import temporary_folder
@@ -31,18 +31,21 @@ FIXED_FILES = 64
 MAX_ARTIFACTS = 1000
 SPARE_ENTRIES = 100  # as many more can be made, so that the limit can be named
 ACCEPTED_KEPT, ACCEPTED_BYTES = 256, 16 * 1024  # parameters that scorers have accepted, and of each at most
+SMALL_FILE_BYTES = 2**20  # what `reading` takes for small
 FILE_SLACK_BYTES = 2**20  # one file may just pass the output limit, so that the watch can name it
 
 
 class ChildHost:
     """Computes each score in a fork of a zygote that never computes. Safe to use from several threads.
 
-    ``warm``: the zygote imports the scorers and their libraries at once, for whoever scores often.
+    ``warm``: the zygote imports the scorers and their libraries at once, for whoever scores often. Then our
+    own scorers have a lighter one for small files, which are most of what comes often.
     """
 
     def __init__(self, settings: Settings, *, warm: bool = False) -> None:
         self._settings = settings
-        self._nursery = Nursery(warm=warm)
+        self._nursery = Nursery(Warmth.FULL if warm else Warmth.COLD)
+        self._light_nursery = Nursery(Warmth.LIGHT) if warm else self._nursery
         self._closed = threading.Event()
         self._homes = own_homes()
         private = (settings.data_dir, settings.workspace_root, settings.scorers_dir, settings.log_dir)
@@ -75,7 +78,8 @@ class ChildHost:
     ) -> dict[str, Any]:
         request = _of_entry(entry, action="check_params", params=dict(params))
         with temporary_folder() as view:
-            answer, _ = self._ask(request, view, entry.card.name, is_stopped=is_stopped)
+            nursery = self._nursery_for(entry, view)
+            answer, _ = self._ask(request, view, entry.card.name, nursery, is_stopped=is_stopped)
         return verdicts.params_of(answer, entry.card.name)
 
     def score(
@@ -84,7 +88,7 @@ class ChildHost:
         """See `ScorerHost.score`."""
         name = entry.card.name
         request = _of_entry(entry, action="score", params=dict(params))
-        answer, ended = self._ask(request, view, name, is_stopped=is_stopped)
+        answer, ended = self._ask(request, view, name, self._nursery_for(entry, view), is_stopped=is_stopped)
         used = {
             "scorer_peak_memory_bytes": ended.peak_memory_bytes,
             "scorer_cpu_seconds": ended.cpu_seconds,
@@ -108,7 +112,7 @@ class ChildHost:
         name = code.module or (code.path.name if code.path else "")
         with temporary_folder() as view:
             try:
-                answer, _ = self._ask(request, view, name)
+                answer, _ = self._ask(request, view, name, self._nursery)
             except AutoscorerError as exc:
                 if exc.code in ("SCORER_NOT_FOUND", "EXEC_ERROR", "CANCELLED"):  # no word on the code
                     raise
@@ -119,22 +123,34 @@ class ChildHost:
 
     @property
     def zygote_pid(self) -> int | None:
-        """The process id of the zygote; None while there is none."""
+        """The process id of the zygote, not of the lighter one; None while there is none."""
         return self._nursery.pid
 
     def close(self) -> None:
-        """End every score that still runs (CANCELLED) and the zygote, for good. Safe to call twice."""
+        """End every score that still runs (CANCELLED) and the zygotes, for good. Safe to call twice."""
         self._closed.set()
         self._nursery.close()
+        self._light_nursery.close()
+
+    def _nursery_for(self, entry: Entry, view: Path) -> Nursery:
+        """The lighter one for what it imports enough for: foreign code may import anything."""
+        is_light = entry.card.origin == "builtin" and has_small_files_only(view, SMALL_FILE_BYTES)
+        return self._light_nursery if is_light else self._nursery
 
     def _ask(
-        self, request: dict[str, Any], view: Path, name: str, *, is_stopped: IsStopped = never
+        self,
+        request: dict[str, Any],
+        view: Path,
+        name: str,
+        nursery: Nursery,
+        *,
+        is_stopped: IsStopped = never,
     ) -> tuple[dict[str, Any], Ended]:
         """The checked answer to ``request``, and how the process ended. A process that was killed
         together with its keeper is tried once more: it may have been another's doing."""
-        ended = self._run(request, view, is_stopped)
+        ended = self._run(request, view, nursery, is_stopped)
         if ended.lost and not self._closed.is_set():
-            ended = self._run(request, view, is_stopped)
+            ended = self._run(request, view, nursery, is_stopped)
         limit_s = self._settings.scorer_time_limit_s
         if ended.stopped is Stop.OUTPUT_LIMIT:
             limit = self._settings.scorer_max_output_bytes
@@ -143,7 +159,7 @@ class ChildHost:
         judged = verdicts.judge(ended, name=name, time_limit_s=limit_s, memory_bytes=self._memory_bytes)
         return judged, ended
 
-    def _run(self, request: dict[str, Any], view: Path, is_stopped: IsStopped) -> Ended:
+    def _run(self, request: dict[str, Any], view: Path, nursery: Nursery, is_stopped: IsStopped) -> Ended:
         artifacts = view / "output" / "artifacts"
         artifacts.mkdir(parents=True, exist_ok=True)
         limit = self._settings.scorer_max_output_bytes
@@ -163,7 +179,7 @@ class ChildHost:
         }
         files = files_of(view, code, pinned=pinned, hidden=self._hidden, writable=writable)
         request = {**request, "workspace": str(view), "pinned": pinned, "files": files}
-        birth = Birth(self._nursery, request, caps, pinned=pinned, homes=self._homes)
+        birth = Birth(nursery, request, caps, pinned=pinned, homes=self._homes)
         try:
             deadline = time.monotonic() + self._settings.scorer_time_limit_s
             checks: list[Callable[[], Stop | None]] = [

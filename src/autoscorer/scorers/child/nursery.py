@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,23 @@ WAITING_KEEPERS = 2  # made beside a score, while the scorer computes; one would
 # What a score imports when it needs it; in a fork it would be imported for every score again (10 ms).
 WARM_LIBRARIES = ("numpy", "polars", "hotcoco")
 WARM_PACKAGES = ("autoscorer.reading", "autoscorer.metrics")
+FOR_LARGE_TABLES = ("polars", "autoscorer.reading.fast")  # 150 of 340 mappings, 20 of 40 MB
+
+
+class Warmth(Enum):
+    """What a zygote has imported besides the scorers."""
+
+    COLD = auto()  # nothing: for a score or two
+    LIGHT = auto()  # what our scorers need for small files: each fork is handed on less
+    FULL = auto()
 
 
 class Nursery:
     """Gives birth to scorers' processes. Safe to use from several threads."""
 
-    def __init__(self, *, warm: bool = False) -> None:
-        self._warm = warm
-        self._waiting_keepers = WAITING_KEEPERS if warm else 0
+    def __init__(self, warmth: Warmth = Warmth.COLD) -> None:
+        self._warmth = warmth
+        self._waiting_keepers = 0 if warmth is Warmth.COLD else WAITING_KEEPERS
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
         self._closed = False
@@ -80,12 +90,10 @@ class Nursery:
             self._end()
 
     def _started(self) -> _Zygote:
-        packages = [*(WARM_PACKAGES if self._warm else ()), SCORERS]
-        modules = [name for package in packages for name in modules_of(package)]
         hello = {
             "package": str(Path(autoscorer.__file__).parent),
             "search_path": search_path(),
-            "modules": [*(WARM_LIBRARIES if self._warm else ()), *modules],
+            "modules": modules_for(self._warmth),
             "waiting_keepers": self._waiting_keepers,
         }
         self._zygote = _Zygote(hello)
@@ -166,6 +174,17 @@ def search_path() -> list[str]:
     """
     ours = [entry for entry in sys.path if entry and any(Path(entry).glob("*.dist-info"))]
     return list(dict.fromkeys([*ours, str(Path(autoscorer.__file__).parent.parent)]))
+
+
+def modules_for(warmth: Warmth) -> list[str]:
+    """What a zygote imports, in this order."""
+    if warmth is Warmth.COLD:
+        return modules_of(SCORERS)
+    names = [*WARM_LIBRARIES]
+    for package in (*WARM_PACKAGES, SCORERS):
+        names += modules_of(package)
+    left_out = FOR_LARGE_TABLES if warmth is Warmth.LIGHT else ()
+    return [name for name in names if name not in left_out]
 
 
 def modules_of(package: str) -> list[str]:

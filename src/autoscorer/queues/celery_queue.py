@@ -12,6 +12,7 @@ from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from autoscorer.queues.celery_options import celery_options
+from autoscorer.queues.connecting import Messaging
 from autoscorer.queues.releasing import Broker, BrokerLostError, Releaser
 from autoscorer.store.base import Store
 from autoscorer.store.records import Job
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 def make_app(settings: Callable[[], Settings]) -> Celery:
     """Celery's application; ``settings`` is asked when they are first needed, not before."""
-    app = Celery("autoscorer", set_as_current=False, fixups=[])
+    app = Celery("autoscorer", amqp=Messaging, set_as_current=False, fixups=[])
     app.add_defaults(lambda: celery_options(settings()))
     return app
 

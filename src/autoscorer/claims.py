@@ -185,10 +185,11 @@ def _make_desk(workspace: Workspace) -> Path:
 
 def _sweep(held: Claim) -> None:
     """Fence every former holder, then remove what it left. An output that it had moved away is kept."""
-    for entry in list(held.workspace.attempts_dir.iterdir()):
-        if entry != held.desk and entry.name.startswith((_DESK, _GONE)):
+    attempts_dir = held.workspace.attempts_dir
+    for name in os.listdir(attempts_dir):
+        if name != held.desk.name and name.startswith((_DESK, _GONE)):
             with suppress(OSError):
-                _clear_desk(entry, held.new_attempt)
+                _clear_desk(attempts_dir / name, held.new_attempt)
     for attempt in held.workspace.attempts():
         owner = attempt.owner()
         # A mount in it belongs to a container, which the backend's reaper knows how to end.

@@ -25,7 +25,7 @@ from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError, disk_full
 from autoscorer.utils.logger import JobLogger, log_event
 from autoscorer.validation import exposure_warnings
-from autoscorer.workspace import Attempt, Workspace
+from autoscorer.workspace import Attempt, Glimpse, Workspace
 
 Conclude = Callable[[Result, AutoscorerError | None], Result | None]
 
@@ -123,9 +123,11 @@ class JobUnderWay:
             raise AutoscorerError(concluded.error["code"], concluded.error["message"])
         return concluded
 
-    def write_result(self, result: Result) -> None:
-        """Make ``result`` the workspace's `result.json`."""
-        _write_result(self.claim, _output_dir(self), result)
+    def write_result(self, result: Result) -> Path:
+        """Make ``result`` the workspace's `result.json`; answers where it stands."""
+        output_dir = _output_dir(self)
+        _write_result(self.claim, output_dir, result)
+        return output_dir / "result.json"
 
 
 @contextmanager
@@ -142,7 +144,8 @@ def under_way(context: JobContext, workspace_path: str | Path, *, stage: str) ->
         job.facts.begin(spec)
         try:
             job.logger.start(spec.model_dump(mode="json", exclude_none=True))
-            exposed = exposure_warnings(held.workspace, spec, context.settings, context.catalog)
+            glimpse = Glimpse(held.workspace.root)
+            exposed = exposure_warnings(glimpse, spec, context.settings, context.catalog)
             if exposed and not context.may_expose_truth and stage == "execution":
                 raise _exposed(exposed)
             job.facts.warnings += exposed

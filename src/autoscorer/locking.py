@@ -106,7 +106,10 @@ def _acquired(root: Path, holder: Holder) -> Signature:
 
 def sweep(root: Path) -> None:
     """Remove the lock files of those who died while they put one in its place."""
-    for path in root.glob(f"{LOCK_NAME}.*"):
+    for name in os.listdir(root):
+        if not name.startswith(f"{LOCK_NAME}."):
+            continue
+        path = root / name
         with suppress(OSError):
             descriptor = os.open(path, _FLAGS)
             try:

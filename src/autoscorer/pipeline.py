@@ -253,10 +253,10 @@ def _score(
     )
     job.logger.scoring_completed(duration_seconds=job.facts.timing["score_seconds"], summary=result.summary)
     concluded = job.conclude(result)
-    if concluded is not None:
-        _put_artifacts(job)
-        job.write_result(concluded)
-    return Scored(result, job.output_dir / "result.json", job.facts.warnings)
+    if concluded is None:
+        return Scored(result, job.output_dir / "result.json", job.facts.warnings)
+    _put_artifacts(job)
+    return Scored(result, job.write_result(concluded), job.facts.warnings)
 
 
 def _put_artifacts(job: JobUnderWay) -> None:

@@ -38,7 +38,6 @@ class Traces:
     def write(self, trace: Trace) -> None:
         """Note that the attempt begins."""
         with suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
             record = {
                 "task_id": trace.task_id,
                 "attempt": trace.attempt,
@@ -47,7 +46,12 @@ class Traces:
             }
             # Under a name that tells whose it is: of a process that is killed just now, it is swept.
             part = self._folder / f".{trace.owner.pid}-{trace.owner.started_ticks}-{trace.name}{_PART}"
-            part.write_text(json.dumps(record), encoding="utf-8")
+            content = json.dumps(record).encode()
+            try:
+                part.write_bytes(content)
+            except FileNotFoundError:  # it is the first
+                self._folder.mkdir(parents=True, exist_ok=True)
+                part.write_bytes(content)
             part.replace(self._folder / trace.name)
 
     def cross_out(self, trace: Trace) -> None:

@@ -129,25 +129,31 @@ class Workspace:
 
     def attempts(self) -> list[Attempt]:
         """The attempts that have a folder, by number."""
-        names = os.listdir(self.attempts_dir) if self.attempts_dir.is_dir() else []
+        try:
+            names = os.listdir(self.attempts_dir)
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
         numbers = [int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 10]
         return [Attempt(self, number) for number in sorted(numbers)]
 
     def new_attempt(self, owner: str = "", *, after: int = 0) -> Attempt:
         """A fresh, private folder for an attempt of ``owner``, numbered above ``after`` and all there."""
-        self.attempts_dir.mkdir(exist_ok=True)
         while True:
             there = self.attempts()
             for attempt in there:
                 with suppress(OSError):  # an empty one is what a run that was killed at once has left
                     attempt.root.rmdir()
             attempt = Attempt(self, max((after, *(attempt.number for attempt in there))) + 1)
-            # Another, woken up too late, may make one of this number, or remove ours while it is empty.
-            with suppress(FileExistsError, FileNotFoundError):
-                attempt.root.mkdir(mode=0o700)
+            root = attempt.root
+            try:
+                root.mkdir(mode=0o700)
                 if owner:
-                    (attempt.root / OWNER_NAME).write_text(owner, encoding="ascii")
+                    (root / OWNER_NAME).write_bytes(owner.encode("ascii"))
                 return attempt
+            except FileExistsError:
+                continue  # another, woken up too late, made one of this number
+            except FileNotFoundError:  # or it removed ours while it was empty; or it is the first
+                self.attempts_dir.mkdir(exist_ok=True)
 
     def _read_spec(self) -> bytes:
         try:
@@ -217,12 +223,10 @@ class Attempt:
 
     def discard(self) -> None:
         """Remove what was temporary; a former output that moved here stays: it may be the only copy."""
-        kept = self.previous_output
-        entries = list(self.root.iterdir()) if self.root.is_dir() else []
-        for entry in sorted(
-            entries, key=lambda path: path.name == OWNER_NAME
-        ):  # last: it finds the rest again
-            if entry != kept or not any(kept.iterdir()):
-                remove_tree(entry)
-        if not kept.exists():
-            remove_tree(self.root)
+        root, kept = self.root, self.previous_output
+        names = os.listdir(root) if root.is_dir() else []
+        for name in sorted(names, key=OWNER_NAME.__eq__):  # last: it finds the rest again
+            if name != kept.name or not any(kept.iterdir()):
+                remove_tree(root / name)
+        if kept.name not in names or not kept.exists():
+            remove_tree(root)

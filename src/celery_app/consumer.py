@@ -10,9 +10,9 @@ from uuid import uuid4
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.exceptions import MessageStateError
 
+from autoscorer.queues import messages
+from autoscorer.queues.messages import ForgedMessageError
 from autoscorer.utils.logger import log_event
-from celery_app import messages
-from celery_app.messages import ForgedMessageError
 
 RETRY_MOST_S = 5  # how long a broker may be back before it is noticed
 # What a broken message makes of Celery and kombu. As errors of the connection they cost a new connection,

@@ -122,7 +122,7 @@ def test_holding_keeps_a_lease_in_the_background_and_ends_with_its_block() -> No
     assert job is not None
     with holding(store.work, lease_of(job)) as keeper:
         assert keeper.stop() is None
-        assert any(job.task_id in thread.name for thread in threading.enumerate())
+        until(lambda: any(job.task_id in thread.name for thread in threading.enumerate()))
     assert not any(job.task_id in thread.name for thread in threading.enumerate())
 
 

@@ -158,9 +158,9 @@ def _open() -> SqlStore:
     if "no-transactions" in options:
         kept = store._database
         if kept.is_server:
-            kept._writing = kept.engine.execution_options(isolation_level="AUTOCOMMIT")
+            kept.engine = kept.engine.execution_options(isolation_level="AUTOCOMMIT")
         else:
-            event.remove(kept.engine, "begin", database._begin)
+            vars(database)["_begin"] = lambda *_connection, **_how: None
     return store
 
 

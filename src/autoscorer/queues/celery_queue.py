@@ -6,12 +6,15 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
+from uuid import uuid4
 
 from celery import Celery
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from autoscorer.queues.celery_options import celery_options
+from autoscorer.queues.connecting import Messaging
+from autoscorer.queues.messages import CONTENT_ENCODING, CONTENT_TYPE, Order
 from autoscorer.queues.releasing import Broker, BrokerLostError, Releaser
 from autoscorer.store.base import Store
 from autoscorer.store.records import Job
@@ -22,7 +25,7 @@ T = TypeVar("T")
 
 def make_app(settings: Callable[[], Settings]) -> Celery:
     """Celery's application; ``settings`` is asked when they are first needed, not before."""
-    app = Celery("autoscorer", set_as_current=False, fixups=[])
+    app = Celery("autoscorer", amqp=Messaging, set_as_current=False, fixups=[])
     app.add_defaults(lambda: celery_options(settings()))
     return app
 
@@ -55,15 +58,24 @@ class CeleryBroker:
         self._connection: Connection | None = None
 
     def send(self, job: Job) -> None:
-        """Send a task named like the job's action, with the job's id and nothing else."""
+        """Send a task named like the job's action, with the job's id and nothing else.
+
+        As `messages.read` takes it. Celery's `send_task` makes a message of twenty headers, which no worker
+        believes, in 0.2 ms *(measured)*.
+        """
+        order, message_id = Order(action=job.action, task_id=job.task_id), str(uuid4())
 
         def publish(connection: Connection) -> None:
-            self._app.send_task(
-                job.action.value,
-                args=[job.task_id],
-                queue=job.queue,
-                producer=self._app.amqp.Producer(connection, auto_declare=False),
-                ignore_result=True,
+            self._app.amqp.Producer(connection, auto_declare=False).publish(
+                order.body(),
+                headers=order.headers(message_id),
+                content_type=CONTENT_TYPE,
+                content_encoding=CONTENT_ENCODING,
+                correlation_id=message_id,
+                delivery_mode="persistent",
+                exchange="",
+                routing_key=job.queue,
+                declare=[self._app.amqp.queues[job.queue]],
                 retry=False,
             )
 
@@ -96,9 +108,10 @@ class CeleryBroker:
             return self._once(self._connection, call)
 
     def _once(self, connection: Connection, call: Callable[[Connection], T]) -> T:
+        lost = (OperationalError, OSError, AttributeError)
         try:
             return call(connection)
-        except (OperationalError, OSError, AttributeError, *connection.connection_errors) as exc:
+        except (*lost, *connection.connection_errors, *connection.channel_errors) as exc:
             self._hang_up()
             raise BrokerLostError(f"{type(exc).__name__}: the broker did not answer") from exc
 

@@ -54,8 +54,10 @@ def workspace_view(workspace: Workspace, output: Path, root: Path, policy: Harve
     root.mkdir(parents=True)
     delivered = harvest(output, root / "output", policy)
     for name in ("reference", "input"):
-        if (workspace.root / name).exists():
-            (root / name).symlink_to((workspace.root / name).resolve())
+        shown = f"{workspace.root}/{name}"
+        if os.path.exists(shown):  # noqa: PTH110 - as text, it is quicker
+            # Above it there is no link.
+            os.symlink(os.path.realpath(shown) if os.path.islink(shown) else shown, f"{root}/{name}")  # noqa: PTH211, PTH114
     (root / "meta.json").write_bytes(workspace.spec_path.read_bytes())
     return ScoringView(root, delivered)
 
@@ -89,9 +91,22 @@ def file_names(card: ScorerCard, role: Role) -> Sequence[str]:
 
 def tree_sha256(folder: Path) -> str | None:
     """One SHA-256 for the files below ``folder``: a single file's own, else over all names and hashes."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
-    return combined_sha256(hashes)
+    files = sorted(_files_below(os.fspath(folder), ""))
+    return combined_sha256({name: sha256_of(folder / name) for name in files})
+
+
+def _files_below(folder: str, prefix: str) -> Iterator[str]:
+    """The names of the files below, with ``prefix`` before each; a link to a folder is not gone through."""
+    try:
+        with os.scandir(folder) as listed:
+            entries = list(listed)
+    except PermissionError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_below(entry.path, f"{prefix}{entry.name}/")
+        elif os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file():  # noqa: PTH113 - as text
+            yield f"{prefix}{entry.name}"
 
 
 def combined_sha256(hashes: dict[str, str]) -> str | None:

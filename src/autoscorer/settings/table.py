@@ -161,6 +161,10 @@ class Settings:
 
         Texts of fewer than four characters are left out: to replace them would garble every line.
         """
+        return self._secrets
+
+    @functools.cached_property
+    def _secrets(self) -> tuple[str, ...]:
         found: set[str] = set()
         for row in setting_rows():
             value = getattr(self, row.field)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
+
+_LINE_BYTES = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,11 @@ def kernel_clock() -> Instant:
     Read as a file because then no process has a clock of its own: neither a changed date nor libfaketime,
     which replaces a process's `clock_gettime`, moves it. All processes of one machine see the same.
     """
-    uptime_s = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+    descriptor = os.open("/proc/uptime", os.O_RDONLY | os.O_CLOEXEC)
+    try:  # as a text file it is seven system calls, four times a job
+        uptime_s = float(os.read(descriptor, _LINE_BYTES).split()[0])
+    finally:
+        os.close(descriptor)
     return Instant(at=datetime.now(UTC), era=_boot_id(), elapsed_s=uptime_s)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 from autoscorer.store.base import Work
+from autoscorer.store.lasting import Lasting
 from autoscorer.store.moves import HEARTBEAT_S, LEASE_S
 from autoscorer.store.records import Hold, Job, Lease
 from autoscorer.utils.errors import AutoscorerError
@@ -17,6 +18,7 @@ LOOK_S = 2.0  # a cancel is heard of this soon
 BESIDE_S = 0.5
 _RETRY_S = 1.0
 _MARGIN_S = 5.0  # what it takes to stop, before somebody else may start
+_LASTING = Lasting(BESIDE_S)
 
 
 class Interruption(StrEnum):
@@ -98,19 +100,14 @@ def holding(work: Work, lease: Lease, *, beside: Callable[[], None] = lambda: No
     keeper, ended = LeaseKeeper(work, lease), threading.Event()
 
     def keep() -> None:
-        wait_s = LOOK_S
+        wait_s = 0.0
         while not ended.wait(min(wait_s, BESIDE_S)):
             wait_s = keeper.step()
             if keeper.is_heard:
                 beside()
 
-    thread = threading.Thread(target=keep, name=f"lease of {lease.task_id}", daemon=True)
-    thread.start()
-    try:
+    with _LASTING.beside(keep, ended, name=f"lease of {lease.task_id}"):
         yield keeper
-    finally:
-        ended.set()
-        thread.join()
 
 
 def recover(work: Work, *, limit: int = 100) -> tuple[Job, ...]:

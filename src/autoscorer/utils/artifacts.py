@@ -111,9 +111,13 @@ def sha256_of(path: Path) -> str:
 
 def create_fresh(path: Path) -> BinaryIO:
     """An empty file of ours at ``path``, whatever stood there: no link is followed, no pipe waited for."""
-    clear_name(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o644), "wb", buffering=0)
+    try:
+        descriptor = os.open(path, flags, 0o644)
+    except FileExistsError:
+        clear_name(path)
+        descriptor = os.open(path, flags, 0o644)
+    return os.fdopen(descriptor, "wb", buffering=0)
 
 
 def write_fresh(path: Path, content: bytes) -> None:
@@ -158,12 +162,18 @@ def remove_tree(path: Path) -> None:
     # Unguessable: a name that is already there, with something in it, would end the removal.
     prefix, numbers = f".removed-{secrets.token_hex(16)}-", itertools.count()
     try:
-        while names := os.listdir(root):
-            for name in names:
-                _remove_entry(root, name, (f"{prefix}{number}" for number in numbers))
+        while True:
+            for name, is_folder in _listed(root):
+                _remove_entry(root, name, is_folder, (f"{prefix}{number}" for number in numbers))
+            try:
+                path.rmdir()
+            except OSError as exc:  # what was moved up, or came meanwhile
+                if exc.errno != errno.ENOTEMPTY:
+                    raise
+            else:
+                return
     finally:
         os.close(root)
-    path.rmdir()
 
 
 @contextmanager
@@ -176,16 +186,22 @@ def temporary_folder() -> Iterator[Path]:
         remove_tree(folder)
 
 
-def _remove_entry(root: int, name: str, fresh_names: Iterator[str]) -> None:
+def _listed(folder: int) -> list[tuple[str, bool]]:
+    """The names in an open folder, and whether each is a folder itself, as the listing has it."""
+    with os.scandir(folder) as entries:
+        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+
+
+def _remove_entry(root: int, name: str, is_folder: bool, fresh_names: Iterator[str]) -> None:
     """Remove one entry of ``root``; subfolders' subfolders are moved to ``root`` under fresh names."""
-    if not stat.S_ISDIR(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
+    if not is_folder:
         os.unlink(name, dir_fd=root)
         return
     os.chmod(name, 0o700, dir_fd=root)
     folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
     try:
-        for child in os.listdir(folder):
-            if stat.S_ISDIR(os.stat(child, dir_fd=folder, follow_symlinks=False).st_mode):
+        for child, is_folder_too in _listed(folder):
+            if is_folder_too:
                 os.chmod(child, 0o700, dir_fd=folder)
                 os.rename(child, next(fresh_names), src_dir_fd=folder, dst_dir_fd=root)
             else:

@@ -99,13 +99,20 @@ class JsonLines:
             locked = _lock(folder)
             if locked and time.monotonic() - self._swept_at > _SWEEP_EVERY_S:
                 self._sweep(folder)
-            if locked and self._is_full(folder, len(line)):
-                self._rotate(folder)
-            with _opened(self._open(folder)) as file:
+            with _opened(self._open(folder, len(line), may_rotate=locked)) as file:
                 if os.write(file, line) < len(line):
                     raise OSError("the disk is full")
 
-    def _open(self, folder: int) -> int:
+    def _open(self, folder: int, more: int, *, may_rotate: bool) -> int:
+        """The file, with room for ``more`` bytes if it could be rotated."""
+        file, size = self._opened_with_size(folder)
+        if may_rotate and size > 0 and size + more > self._max_bytes:
+            os.close(file)
+            self._rotate(folder)
+            file, _ = self._opened_with_size(folder)
+        return file
+
+    def _opened_with_size(self, folder: int) -> tuple[int, int]:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         file = os.open(self._name, flags, 0o640, dir_fd=folder)
         status = os.fstat(file)
@@ -113,14 +120,7 @@ class JsonLines:
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             os.close(file)
             raise OSError("not a regular file of its own")
-        return file
-
-    def _is_full(self, folder: int, more: int) -> bool:
-        try:
-            size = os.stat(self._name, dir_fd=folder, follow_symlinks=False).st_size
-        except FileNotFoundError:
-            return False
-        return size > 0 and size + more > self._max_bytes
+        return file, status.st_size
 
     def _rotate(self, folder: int) -> None:
         names = [self._name, *(f"{self._name}.{number}" for number in range(1, self._backups + 1))]
@@ -217,6 +217,8 @@ class JobLogger:
     def _open_logs(self) -> int:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         with _opened(os.open(self.workspace, flags)) as folder:
+            with contextlib.suppress(FileNotFoundError):
+                return os.open("logs", flags | os.O_NOFOLLOW, dir_fd=folder)
             with contextlib.suppress(FileExistsError):
                 os.mkdir("logs", 0o755, dir_fd=folder)
             return os.open("logs", flags | os.O_NOFOLLOW, dir_fd=folder)

@@ -34,7 +34,7 @@ def job_of(row: RowMapping) -> Job:
 
 def values_of(record: Any) -> dict[str, Any]:
     """A record as column values; a deadline takes two of them."""
-    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    values = dict(vars(record))
     if "until" in values:
         values |= until_values(values.pop("until"))
     return values
@@ -46,8 +46,11 @@ def until_values(until: Deadline | None) -> dict[str, Any]:
 
 def changed_values(before: Any, after: Any) -> dict[str, Any]:
     """The columns in which ``after`` differs from ``before``."""
-    former = values_of(before)
-    return {name: value for name, value in values_of(after).items() if former[name] != value}
+    former = vars(before)
+    changed = {name: value for name, value in vars(after).items() if former[name] != value}
+    if "until" in changed:
+        changed |= until_values(changed.pop("until"))
+    return changed
 
 
 def attempt_of(row: RowMapping) -> Attempt:

@@ -12,6 +12,7 @@ from autoscorer.store.records import Action
 
 MAX_BYTES = 4096
 _TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+CONTENT_TYPE, CONTENT_ENCODING = "application/json", "utf-8"
 _ACTIONS = frozenset(action.value for action in Action)
 
 
@@ -37,7 +38,7 @@ class Order:
 
 def read(headers: object, body: object, *, content_type: object, content_encoding: object) -> Order:
     """The order in a message. Raises ForgedMessageError."""
-    if content_type != "application/json" or str(content_encoding).lower() != "utf-8":
+    if content_type != CONTENT_TYPE or str(content_encoding).lower() != CONTENT_ENCODING:
         raise ForgedMessageError("it is not JSON in UTF-8")
     if not isinstance(headers, Mapping) or headers.get("compression"):
         raise ForgedMessageError("it has no plain headers")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoscorer.queues.messages import ForgedMessageError, Order, read
 from autoscorer.store.records import Action
-from celery_app.messages import ForgedMessageError, Order, read
 
 TASK_ID = "0b8f7a52-6a4e-4a3c-9d7b-0f3a1f0c9b11"
 BODY = json.dumps([[TASK_ID], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])

@@ -68,7 +68,8 @@ class Lasting:
 
     def _look_after(self) -> None:
         while (block := self._next()) is not None:
-            time.sleep(max(0.0, block.due_s - time.monotonic()))
+            # Never longer, should the clock of this process be set back.
+            time.sleep(min(self._after_s, max(0.0, block.due_s - time.monotonic())))
             try:
                 block.begin()
             except RuntimeError:

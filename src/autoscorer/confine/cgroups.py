@@ -197,13 +197,14 @@ def _own_prefix() -> str:
 def _sweep(directory: Path) -> None:
     """Remove empty groups whose owner was killed before it could; only ours can be told to be dead."""
     prefix = _own_prefix()
+    ours = f"{prefix}{os.getpid()}-"
     try:
         names = [name for name in os.listdir(directory) if name.startswith(prefix)]
     except OSError:
         return
     for name in names:
         owner = name.removeprefix(prefix).split("-")[0]
-        if owner.isdigit() and not Path("/proc", owner).exists():
+        if not name.startswith(ours) and owner.isdigit() and not Path("/proc", owner).exists():
             _rmdir(directory / name)
 
 
@@ -219,7 +220,8 @@ def _rmdir(directory: Path) -> bool:
 
 def _write(path: Path, text: str) -> bool:
     try:
-        path.write_text(text, encoding="ascii")
+        with open(path, "wb", buffering=0) as file:  # noqa: PTH123 - half the time of a text's
+            file.write(text.encode())
     except OSError:
         return False
     return True
@@ -227,6 +229,7 @@ def _write(path: Path, text: str) -> bool:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="ascii")
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - half the time of a text's
+            return file.readall().decode()
     except OSError:
         return None

@@ -15,7 +15,8 @@ _OWN_DESCRIPTORS = "/proc/self/fd/"
 
 def pinned_descriptors(view: Path) -> list[int]:
     """The open files of this process that names in ``view`` stand for, in order, each once."""
-    found = (_descriptor(link) for folder in _folders(view) for link in folder.iterdir())
+    folders = (entry.path for entry in _entries(view) if entry.is_dir(follow_symlinks=False))
+    found = (_descriptor(link) for folder in folders for link in _entries(folder))
     return sorted({number for number in found if number is not None})
 
 
@@ -52,12 +53,14 @@ def files_of(
     folders of its own, with their options as tmpfs; nothing else may be written to.
     """
     shown = [
-        cells for entry in view.iterdir() for cells in _shown(entry, f"{WORKSPACE}/{entry.name}", pinned)
+        cells
+        for entry in _entries(os.path.realpath(view))  # so that only the links in it are to be followed
+        for cells in _shown(entry, f"{WORKSPACE}/{entry.name}", pinned)
     ]
     path = None
     if code is not None:
         path = f"{CODE}/{code.name}"
-        shown.append(_cells(code, path))
+        shown.append(_cells(os.path.realpath(code), path))
     return {
         "shown": shown,
         "folders": [WORKSPACE],
@@ -68,40 +71,40 @@ def files_of(
     }
 
 
-def _shown(entry: Path, target: str, pinned: Sequence[int]) -> Iterator[dict[str, Any]]:
+def _shown(entry: os.DirEntry[str], target: str, pinned: Sequence[int]) -> Iterator[dict[str, Any]]:
     """One entry of a view; a folder with links in it piece by piece, any other whole."""
     number = _descriptor(entry)
     if number is not None:
         status = os.fstat(number)
         yield {
-            **_cells(entry, target),
+            **_cells(os.path.realpath(entry.path), target),
             "identity": [status.st_dev, status.st_ino],
             "pinned": pinned.index(number),
         }
-    elif entry.is_dir() and not entry.is_symlink() and any(child.is_symlink() for child in entry.iterdir()):
-        for child in entry.iterdir():
-            yield from _shown(child, f"{target}/{child.name}", pinned)
+    elif entry.is_symlink():
+        yield _cells(os.path.realpath(entry.path), target)
     else:
-        yield _cells(entry, target)
+        children = _entries(entry.path) if entry.is_dir(follow_symlinks=False) else []
+        if any(child.is_symlink() for child in children):
+            for child in children:
+                yield from _shown(child, f"{target}/{child.name}", pinned)
+        else:
+            yield _cells(entry.path, target)
 
 
-def _cells(source: Path, target: str) -> dict[str, Any]:
-    return {
-        "source": os.path.realpath(source),
-        "target": target,
-        "identity": None,
-        "pinned": None,
-    }
+def _cells(source: str, target: str) -> dict[str, Any]:
+    return {"source": source, "target": target, "identity": None, "pinned": None}
 
 
-def _folders(view: Path) -> Iterator[Path]:
-    return (entry for entry in view.iterdir() if entry.is_dir() and not entry.is_symlink())
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
 
 
-def _descriptor(link: Path) -> int | None:
+def _descriptor(link: os.DirEntry[str]) -> int | None:
     """The descriptor a link of the platform's stands for; None for anything else."""
     if not link.is_symlink():
         return None
-    target = str(link.readlink())
+    target = os.readlink(link.path)  # noqa: PTH115 - a text
     number = target.removeprefix(_OWN_DESCRIPTORS)
     return int(number) if number != target and number.isdigit() else None

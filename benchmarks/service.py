@@ -31,7 +31,7 @@ SCORES = 20  # one after another, in each half of a pair
 PAIRS = 10
 DRAINED = int(os.environ.get("BENCH_DRAINED", "2000"))
 DRAINS = 3
-SLOTS = 2
+SLOTS = 4  # two a processor here: one waits for the disk while another computes
 _NOTHING = Run(0.0, 0)
 _SPEC = {
     "job_id": "j",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import operator
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -62,6 +63,8 @@ def attempt(step: Callable[[], object]) -> str | None:
 
 def enter(kinds: Mapping[str, int]) -> dict[str, str | None]:
     """Leave our namespaces of these kinds for fresh ones: per name None, or why not."""
+    if attempt(lambda: unshare(functools.reduce(operator.or_, kinds.values()))) is None:
+        return dict.fromkeys(kinds)
     return {name: attempt(lambda kind=kind: unshare(kind)) for name, kind in kinds.items()}  # type: ignore[misc]
 
 
@@ -96,12 +99,17 @@ def end_with_parent() -> None:
     libc_call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
-def drop_capabilities() -> None:
-    """For good: none is held, and no program we exec can get one."""
-    libc_call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+def bar_capabilities() -> None:
+    """No program that we exec, or that what we fork from now on does, can get a capability; those that are
+    held stay."""
     for number in range(_MAX_CAPABILITIES):
         if attempt(lambda number=number: libc_call("prctl", _PR_CAPBSET_DROP, number, 0, 0, 0)):  # type: ignore[misc]
             break
+
+
+def drop_capabilities() -> None:
+    """For good: none is held, and no program we exec has more rights than we."""
+    libc_call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc_call("prctl", _PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     libc_call("capset", header, (ctypes.c_uint32 * 6)())

@@ -57,6 +57,21 @@ def test_a_result_names_every_wall_that_stands(host: ChildHost, tmp_path: Path) 
     assert in_the_guide["not_enforced"] == isolation["not_enforced"]
 
 
+CAPABILITIES = """
+lines = [line.split() for line in open("/proc/self/status") if line.startswith("Cap")]
+return good(**{name.strip(":"): float(int(value, 16)) for name, value in lines})
+"""
+
+
+def test_a_scorers_process_holds_no_capability_and_cannot_get_one(host: ChildHost, tmp_path: Path) -> None:
+    """Neither by itself nor by a program it execs: the bounding set is empty, too."""
+    found = odd.score(host, tmp_path, CAPABILITIES).result.metrics
+    assert found == dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), 0.0)
+    status = Path("/proc/self/status").read_text()
+    (ours,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapBnd"))
+    assert ours > 0  # the control: it was not born so
+
+
 @pytest.mark.parametrize(
     ("missing", "property_"),
     [

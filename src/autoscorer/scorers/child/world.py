@@ -55,6 +55,7 @@ def enter(control: socket.socket) -> World:
         USER: namespaces.attempt(namespaces.become_nobody),
         PIDS: namespaces.attempt(lambda: namespaces.unshare(namespaces.PIDS)),
     }
+    namespaces.bar_capabilities()  # once for all keepers and scorers' processes
     if raised[PIDS] is not None:
         return World(raised=raised, pids=None)
     zygote = os.fork()

@@ -106,7 +106,11 @@ def _acquired(root: Path, holder: Holder) -> Signature:
 
 def sweep(root: Path) -> None:
     """Remove the lock files of those who died while they put one in its place."""
-    for name in os.listdir(root):
+    try:
+        names = os.listdir(root)
+    except PermissionError:  # what it is for is told by whoever reads it
+        return
+    for name in names:
         if not name.startswith(f"{LOCK_NAME}."):
             continue
         path = root / name

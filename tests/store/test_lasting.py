@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -79,10 +81,60 @@ def test_while_there_can_be_no_more_threads_it_is_tried_again(monkeypatch: pytes
     assert refused.is_set()
 
 
+def test_one_that_cannot_be_looked_after_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its work begins beside the next, for a job that nobody works on."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "lasting":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    lasting, failed, work = Lasting(after_s=0.01), Work(), Work()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError), lasting.beside(failed, failed.stop, name="failed"):
+            pass
+    with lasting.beside(work, work.stop, name="next"):
+        until(work.begun.is_set)
+    assert failed.stop.is_set()
+    assert not failed.begun.is_set()
+
+
+def test_whatever_hinders_one_the_others_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, refused = threading.Thread.start, threading.Event()
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if thread.name == "hindered" and not refused.is_set():
+            refused.set()
+            raise MemoryError
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+    lasting, one, other = Lasting(after_s=0.01), Work(), Work()
+    with lasting.beside(one, one.stop, name="hindered"), lasting.beside(other, other.stop, name="other"):
+        until(lambda: one.begun.is_set() and other.begun.is_set())
+    assert refused.is_set()
+
+
+def test_a_clock_that_is_set_back_delays_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    behind_s, works = 0.0, [Work() for _ in range(5)]
+    monotonic = time.monotonic
+    monkeypatch.setattr("autoscorer.store.lasting.time.monotonic", lambda: monotonic() - behind_s)
+    lasting = Lasting(after_s=0.5)
+    with ExitStack() as blocks:
+        for work in works:
+            blocks.enter_context(lasting.beside(work, work.stop, name="long"))
+        behind_s, began_s = 1000.0, monotonic()
+        until(lambda: all(work.begun.is_set() for work in works))
+        assert monotonic() - began_s < 2  # not 0.5 s one after another, nor a thousand
+
+
 def test_nobody_waits_where_nothing_lasts() -> None:
-    lasting, work = Lasting(after_s=0.01), Work()
+    lasting, work = Lasting(after_s=0.05), Work()
     with lasting.beside(work, work.stop, name="short"):
-        pass
+        until(lambda: not lasting._blocks)  # it is looked after, and over before it is due
     until(lambda: lasting._thread is None)
+    assert not work.begun.is_set()
     with lasting.beside(work := Work(), work.stop, name="long"):
         until(work.begun.is_set)

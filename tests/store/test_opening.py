@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,16 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path.write_text("not a database" * 100)
     message = opening_error(f"sqlite:///{path}").message
     assert message == f"The database {path} cannot be used: file is not a database"
+
+
+def test_a_file_that_another_holds_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoscorer.store.sql.database._BUSY_TIMEOUT_S", 0.1)
+    path = tmp_path / "jobs.db"
+    open_store(f"sqlite:///{path}", Path("unused")).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        message = opening_error(f"sqlite:///{path}").message
+    assert message == f"The database {path} cannot be used: database is locked"
 
 
 def test_a_server_that_does_not_answer_is_named_without_the_password() -> None:

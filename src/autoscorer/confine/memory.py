@@ -24,8 +24,10 @@ class MemoryMeter:
         self._group = group
         self._polled_cap_bytes = None if "memory" in group.enforced else cap_bytes
         self._beside = beside
-        # What is over sooner tells its peak itself; to ask for it costs as much as to begin.
-        self._next_at = time.monotonic() + SAMPLE_INTERVAL_S
+        # What is over sooner tells its peak itself, and to ask a cgroup for it costs as much as to make one.
+        # Without one a sample is also what `kill_known` knows.
+        is_counted = "memory" in group.enforced
+        self._next_at = time.monotonic() + SAMPLE_INTERVAL_S if is_counted else 0.0
         self._family: list[psutil.Process] = []
         self.peak_bytes: int | None = None
 

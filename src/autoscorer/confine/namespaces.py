@@ -100,8 +100,8 @@ def end_with_parent() -> None:
 
 
 def bar_capabilities() -> None:
-    """No program that we exec, or that what we fork from now on does, can get a capability; those that are
-    held stay."""
+    """As far as we may: no program that we exec, or that what we fork from now on does, can get a capability;
+    those that are held stay."""
     for number in range(_MAX_CAPABILITIES):
         if attempt(lambda number=number: libc_call("prctl", _PR_CAPBSET_DROP, number, 0, 0, 0)):  # type: ignore[misc]
             break

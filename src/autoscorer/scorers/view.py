@@ -100,12 +100,12 @@ def _files_below(folder: str, prefix: str) -> Iterator[str]:
     try:
         with os.scandir(folder) as listed:
             entries = list(listed)
-    except PermissionError:
+    except (PermissionError, FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _files_below(entry.path, f"{prefix}{entry.name}/")
-        elif os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file():  # noqa: PTH113 - as text
+        elif Path(entry.path).is_file() if entry.is_symlink() else entry.is_file():
             yield f"{prefix}{entry.name}"
 
 

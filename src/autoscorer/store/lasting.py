@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from autoscorer.utils.logger import log_event
+
 
 @dataclass(eq=False)
 class _Block:
@@ -22,7 +24,7 @@ class _Block:
     thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Raises RuntimeError when there can be no more threads at present."""
+        """Raises what `Thread.start` does."""
         with self.turn:
             if not self.is_over:
                 thread = threading.Thread(target=self.work, name=self.name, daemon=True)
@@ -54,13 +56,12 @@ class Lasting:
         """Do ``work`` beside the block if that lasts; ``stop`` is set when the block ends, and the work is
         waited for."""
         block = _Block(name, work, time.monotonic() + self._after_s)
-        with self._turn:
-            self._blocks.append(block)
-            # One of a process that this one was forked off is not alive here.
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._look_after, name="lasting", daemon=True)
-                self._thread.start()
         try:
+            with self._turn:
+                self._blocks.append(block)
+                if self._thread is None or not self._thread.is_alive():  # as one that could not be started
+                    self._thread = threading.Thread(target=self._look_after, name="lasting", daemon=True)
+                    self._thread.start()
             yield
         finally:
             stop.set()
@@ -68,11 +69,13 @@ class Lasting:
 
     def _look_after(self) -> None:
         while (block := self._next()) is not None:
-            # Never longer, should the clock of this process be set back.
-            time.sleep(min(self._after_s, max(0.0, block.due_s - time.monotonic())))
+            wait_s = block.due_s - time.monotonic()
+            if 0 < wait_s <= self._after_s:  # if more, the clock of this process was set back: begin
+                time.sleep(wait_s)
             try:
                 block.begin()
-            except RuntimeError:
+            except Exception as exc:  # boundary of a thread: as when there can be no more threads at present
+                log_event("WARNING", "thread_not_started", error=exc, thread=block.name)
                 block.due_s = time.monotonic() + self._after_s
                 self._blocks.append(block)
 

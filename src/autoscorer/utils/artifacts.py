@@ -163,12 +163,13 @@ def remove_tree(path: Path) -> None:
     prefix, numbers = f".removed-{secrets.token_hex(16)}-", itertools.count()
     try:
         while True:
-            for name, is_folder in _listed(root):
+            listed = _listed(root)
+            for name, is_folder in listed:
                 _remove_entry(root, name, is_folder, (f"{prefix}{number}" for number in numbers))
             try:
                 path.rmdir()
             except OSError as exc:  # what was moved up, or came meanwhile
-                if exc.errno != errno.ENOTEMPTY:
+                if exc.errno != errno.ENOTEMPTY or not listed:
                     raise
             else:
                 return
@@ -192,16 +193,21 @@ def _listed(folder: int) -> list[tuple[str, bool]]:
         return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
 
 
+def _is_still_folder(folder: int, name: str) -> bool:
+    """Just before its mode is changed: that of what a link leads to would be."""
+    return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
 def _remove_entry(root: int, name: str, is_folder: bool, fresh_names: Iterator[str]) -> None:
     """Remove one entry of ``root``; subfolders' subfolders are moved to ``root`` under fresh names."""
-    if not is_folder:
+    if not (is_folder and _is_still_folder(root, name)):
         os.unlink(name, dir_fd=root)
         return
     os.chmod(name, 0o700, dir_fd=root)
     folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
     try:
         for child, is_folder_too in _listed(folder):
-            if is_folder_too:
+            if is_folder_too and _is_still_folder(folder, child):
                 os.chmod(child, 0o700, dir_fd=folder)
                 os.rename(child, next(fresh_names), src_dir_fd=folder, dst_dir_fd=root)
             else:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from autoscorer.confine import namespaces
 from autoscorer.scorers.catalog import Catalog
+from autoscorer.scorers.child import walls
 from autoscorer.scorers.child.host import SMALL_FILE_BYTES, ChildHost
 from autoscorer.scorers.child.nursery import FOR_LARGE_TABLES, Warmth, modules_for
 from autoscorer.scorers.child.views import MANY, has_small_files_only
@@ -57,6 +59,8 @@ def large(folder: Path) -> Path:
     rows = "".join(f"{number},cat\n" for number in range(SMALL_FILE_BYTES // 6))
     for path in (root / "reference" / "gt.csv", root / "output" / "pred.csv"):
         path.write_text(f"id,label\n{rows}")
+    (root / "reference").rename(folder / "truth")  # as the platform shows a workspace's
+    (root / "reference").symlink_to(folder / "truth")
     return root
 
 
@@ -87,13 +91,36 @@ def test_no_scorer_of_ours_imports_for_small_files_what_the_lighter_zygote_has_n
     assert before is after is (warmth is Warmth.FULL)
 
 
+@pytest.mark.slow
+def test_no_two_scores_have_the_same_random_numbers(warm: ChildHost, tmp_path: Path) -> None:
+    body = "import random\nreturn good(m=random.random())"
+    assert len({odd.score(warm, tmp_path, body).result.metrics["m"] for _ in range(3)}) == 3
+
+
+@pytest.mark.parametrize("refused", [namespaces.IPC, namespaces.CGROUPS])
+def test_a_namespace_that_is_refused_costs_no_other(monkeypatch: pytest.MonkeyPatch, refused: int) -> None:
+    entered: list[int] = []
+
+    def unshare(kind: int) -> None:
+        if kind & refused:
+            raise PermissionError(1, "Operation not permitted")
+        entered.append(kind)
+
+    monkeypatch.setattr(namespaces, "unshare", unshare)
+    raised = namespaces.enter(walls.KINDS)
+    assert [name for name, why in raised.items() if why is None] == [
+        name for name, kind in walls.KINDS.items() if kind != refused
+    ]
+    assert entered == [kind for kind in walls.KINDS.values() if kind != refused]
+
+
 def test_what_is_left_out_would_be_imported_otherwise() -> None:
     assert set(FOR_LARGE_TABLES) <= set(modules_for(Warmth.FULL))
 
 
 @pytest.mark.parametrize(
     ("size", "files", "is_small"),
-    [(9, 1, True), (10, 1, False), (9, MANY - 2, True), (9, MANY, False)],
+    [(9, 1, True), (10, 1, False), (9, MANY - 1, True), (9, MANY, False)],
 )
 def test_a_view_is_small_that_has_few_small_files(
     tmp_path: Path, size: int, files: int, *, is_small: bool

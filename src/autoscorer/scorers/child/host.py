@@ -129,8 +129,10 @@ class ChildHost:
     def close(self) -> None:
         """End every score that still runs (CANCELLED) and the zygotes, for good. Safe to call twice."""
         self._closed.set()
-        self._nursery.close()
-        self._light_nursery.close()
+        try:
+            self._nursery.close()
+        finally:
+            self._light_nursery.close()
 
     def _nursery_for(self, entry: Entry, view: Path) -> Nursery:
         """The lighter one for what it imports enough for: foreign code may import anything."""

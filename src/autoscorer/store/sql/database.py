@@ -103,7 +103,8 @@ class Database:
             with self.alone("migrate") as connection:
                 yield connection
         except AutoscorerError as exc:
-            origin = getattr(exc.__cause__, "orig", None)
+            origin = exc.__cause__ if isinstance(exc.__cause__, sqlite3.Error) else None
+            origin = origin or getattr(exc.__cause__, "orig", None)
             may_not = getattr(origin, "sqlstate", None) == _MAY_NOT
             if origin is None or not (exc.code == "STORE_UNAVAILABLE" or may_not):
                 raise

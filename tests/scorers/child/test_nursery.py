@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from autoscorer.confine import namespaces
+from autoscorer.reading import align, coco_fast
 from autoscorer.scorers.catalog import Catalog
 from autoscorer.scorers.child import walls
 from autoscorer.scorers.child.host import SMALL_FILE_BYTES, ChildHost
@@ -112,6 +113,11 @@ def test_a_namespace_that_is_refused_costs_no_other(monkeypatch: pytest.MonkeyPa
         name for name, kind in walls.KINDS.items() if kind != refused
     ]
     assert entered == [kind for kind in walls.KINDS.values() if kind != refused]
+
+
+def test_what_is_small_to_the_zygotes_is_small_to_the_readers() -> None:
+    """Else polars would be imported for each such score."""
+    assert min(align.FAST_READER_BYTES, coco_fast.FAST_READER_BYTES) >= SMALL_FILE_BYTES
 
 
 def test_what_is_left_out_would_be_imported_otherwise() -> None:

@@ -10,16 +10,43 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 
 # Unlike CDLL it keeps the interpreter's lock; threads of the libraries' own never have it.
 _libc = ctypes.PyDLL(None, use_errno=True)
+_CLONE_VM, _CLONE_FS, _CLONE_FILES = 0x100, 0x200, 0x400
+_SIGNAL_SET_BYTES = 128  # sigset_t
+_SIG_BLOCK, _SIG_SETMASK = 0, 2
+# All sleepers have it together, for none ever returns to it: each lays the same words on it and sleeps.
+_SLEEPERS_STACK = ctypes.create_string_buffer(2**14)
 
 
 def fork() -> int:
     """As `os.fork` in a process with a single thread of Python's, but none of Python's handlers is called:
     the child has the random numbers of its parent until `begin_anew`. Raises OSError."""
-    pid: int = _libc.fork()
+    return _born(_libc.fork())
+
+
+def sleeper() -> int:
+    """A child that only sleeps, until it is killed: where a process has to be that has nothing to do.
+
+    It is in our own memory and has our descriptors, not copies of them, so it costs next to nothing; whoever
+    may look into it looks into us. No signal reaches it but SIGKILL and SIGSTOP. Raises OSError.
+    """
+    everything, former = (ctypes.create_string_buffer(fill * _SIGNAL_SET_BYTES) for fill in (b"\xff", b"\0"))
+    top = (ctypes.addressof(_SLEEPERS_STACK) + len(_SLEEPERS_STACK)) & ~15
+    flags = _CLONE_VM | _CLONE_FS | _CLONE_FILES | signal.SIGCHLD
+    # A handler of ours would be run in our memory by whoever may signal it.
+    _libc.sigprocmask(_SIG_BLOCK, everything, former)
+    try:
+        pid = _libc.clone(_libc.pause, ctypes.c_void_p(top), flags, None)
+        return _born(pid)
+    finally:
+        _libc.sigprocmask(_SIG_SETMASK, former, None)
+
+
+def _born(pid: int) -> int:
     if pid < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

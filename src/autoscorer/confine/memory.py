@@ -17,9 +17,15 @@ class MemoryMeter:
     """Peak memory of the tree below ``root_pid``, and whether it is over a cap that nothing else holds."""
 
     def __init__(
-        self, root_pid: int, group: Cgroup, *, cap_bytes: int | None, beside: Callable[[], int] = lambda: 0
+        self,
+        root_pid: int | None,
+        group: Cgroup,
+        *,
+        cap_bytes: int | None,
+        beside: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``beside`` tells what files in memory take; what is mapped of them counts twice where polled."""
+        """``root_pid`` may be None where the cgroup counts memory. ``beside`` tells what files in memory
+        take; what is mapped of them counts twice where polled."""
         self._root_pid = root_pid
         self._group = group
         self._polled_cap_bytes = None if "memory" in group.enforced else cap_bytes
@@ -64,7 +70,9 @@ class MemoryMeter:
                 continue
 
 
-def _family(root_pid: int) -> list[psutil.Process]:
+def _family(root_pid: int | None) -> list[psutil.Process]:
+    if root_pid is None:
+        return []
     try:
         return psutil.Process(root_pid).children(recursive=True)
     except psutil.Error:

@@ -88,7 +88,9 @@ def stay(
     """
     say(status, f"started {program}")
     wait_status, orphaned = _watch(program, config, parent=parent, control=control, wakeup=wakeup)
-    say(status, _ended_line(end(program, config, wait_status)))
+    wait_status = end(program, config, wait_status)
+    # What all our children used that we took in.
+    say(status, ended_line(wait_status, resource.getrusage(resource.RUSAGE_CHILDREN)))
     if orphaned:  # else our parent reads the counters first and removes them itself
         _remove_cgroups(config)
 
@@ -304,9 +306,8 @@ def _remove_cgroups(config: dict[str, Any]) -> None:
                 break
 
 
-def _ended_line(wait_status: int | None) -> str:
-    """How the program ended, as STATUS_FD tells it; what all our children used that we took in."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+def ended_line(wait_status: int | None, usage: resource.struct_rusage) -> str:
+    """How the program ended and what was used, as STATUS_FD tells it."""
     code, number = "-", str(int(signal.SIGKILL))
     if wait_status is not None and os.WIFSIGNALED(wait_status):
         number = str(os.WTERMSIG(wait_status))

@@ -100,7 +100,7 @@ def test_a_fault_of_a_scorer_is_contained(
     record.tried(group, fault.name, expected=fault.expected, blame="organiser")
     monkeypatch.setattr(nursery, "_command", blind)  # other tests mount something all the time
     host = ChildHost(odd.settings(**fault.settings))
-    host._nursery._waiting_keepers = 1  # as in the service: its process was there before
+    host._nursery._waiting = 1  # as in the service: its process was there before
     follow_up = Catalog().find("classification_accuracy")
     view, nothing = odd.view(tmp_path / "next"), traces()
     assert host.score(follow_up, view, {}).result.metrics["accuracy"] == 0.5

@@ -48,6 +48,7 @@ def refusing(fork):
     return fork()
 class Library(ctypes.PyDLL):
     def fork(self): return refusing(self["fork"])
+    def clone(self, *how): return refusing(lambda: self["clone"](*how))
 os.fork, ctypes.PyDLL = (lambda fork: lambda: refusing(fork))(os.fork), Library
 sys.argv = [script, number]
 runpy.run_path(script, run_name="__main__")
@@ -84,15 +85,30 @@ def zygote_of(host: ChildHost) -> psutil.Process | None:
 
 
 def keepers(host: ChildHost) -> list[psutil.Process]:
+    """What ends a score's processes with itself: the first of its pid namespace, else its keeper."""
     zygote = zygote_of(host)
-    return zygote.children() if zygote is not None else []
+    children = zygote.children() if zygote is not None else []
+    return [child for child in children if not worlds() or is_first(child)]
+
+
+def scorers(host: ChildHost) -> list[psutil.Process]:
+    """Scorers' processes: forked by the zygote beside the first of the namespace, or by a keeper."""
+    zygote = zygote_of(host)
+    family = zygote.children(recursive=True) if zygote is not None else []
+    above = keepers(host)
+    return [process for process in family if process not in above]
+
+
+def is_first(process: psutil.Process) -> bool:
+    """Whether it is the first process of its pid namespace."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(line.split()[-1] for line in lines if line.startswith("NSpid:")) == "1"
 
 
 def scorer_runs(host: ChildHost) -> bool:
-    """A keeper has a child: the scorer's process is there."""
     try:
-        return any(keeper.children() for keeper in keepers(host))
-    except psutil.NoSuchProcess:
+        return bool(scorers(host))
+    except (psutil.NoSuchProcess, FileNotFoundError):
         return False
 
 

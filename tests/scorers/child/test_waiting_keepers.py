@@ -18,11 +18,11 @@ import psutil
 import pytest
 
 from autoscorer.scorers.child import cradle, newborn, nursery
-from autoscorer.scorers.child.cradle import Cradle, Cradles
+from autoscorer.scorers.child.cradle import COUNTED, POLLED, Cradle, Cradles
 from autoscorer.scorers.child.host import ChildHost
 from tests.cli import environment
 from tests.scorers.child import odd
-from tests.scorers.child.test_lifetimes import PATIENCE_S, ROOT, keepers, wait_for, worlds, zygote_of
+from tests.scorers.child.test_lifetimes import PATIENCE_S, ROOT, keepers, scorers, wait_for, worlds, zygote_of
 from tests.scorers.child.traces import left_since, traces
 
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
@@ -48,7 +48,7 @@ return good(born=born, traces=float(traces))
 
 def host_with(waiting: int) -> ChildHost:
     host = ChildHost(odd.settings())
-    host._nursery._waiting_keepers = waiting
+    host._nursery._waiting = waiting
     return host
 
 
@@ -65,12 +65,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChildHost]
     host.close()
 
 
-def ready(host: ChildHost) -> list[psutil.Process]:
-    """Keepers behind which the scorer's process is there already."""
+def ready(host: ChildHost) -> list[tuple[psutil.Process, psutil.Process]]:
+    """Those that wait, the scorer's process of each at the end; none while any is on its way."""
     try:
-        return [keeper for keeper in keepers(host) if len(keeper.children(recursive=True)) == 1]
-    except psutil.NoSuchProcess:  # one that ends
+        first, scorer = (sorted(found, key=lambda it: it.pid) for found in (keepers(host), scorers(host)))
+    except (psutil.NoSuchProcess, FileNotFoundError):  # one that ends
         return []
+    return list(zip(first, scorer, strict=True)) if len(first) == len(scorer) else []
 
 
 def all_wait(host: ChildHost) -> bool:
@@ -144,8 +145,7 @@ def test_one_that_was_killed_while_it_waited_costs_no_score(
     host: ChildHost, tmp_path: Path, victim: str
 ) -> None:
     before = traces()
-    for keeper in ready(host):
-        family = [keeper, *keeper.children(recursive=True)]
+    for family in ready(host):
         family[["keeper", "scorer's process"].index(victim)].kill()
         assert psutil.wait_procs(family, PATIENCE_S)[1] == []
     for _ in range(3):
@@ -156,17 +156,16 @@ def test_one_that_was_killed_while_it_waited_costs_no_score(
 
 def test_one_that_waits_holds_nothing_but_its_own_sockets_and_pipes(host: ChildHost) -> None:
     """Whatever a score brings passes through the zygote while others are forked."""
-    for keeper in ready(host):
-        for process in (keeper, *keeper.children(recursive=True)):
-            held = [
-                os.readlink(f"/proc/{process.pid}/fd/{number}")
-                for number in os.listdir(f"/proc/{process.pid}/fd")
-            ]
-            assert {name.split(":")[0] for name in held} <= {
-                *("/dev/null", "pipe", "socket", "/memfd"),  # the memory file is its standard error
-            }
-            sockets = [name for name in held if name.startswith("socket")]
-            assert len(sockets) <= 1
+    for _, process in ready(host):
+        held = [
+            os.readlink(f"/proc/{process.pid}/fd/{number}")
+            for number in os.listdir(f"/proc/{process.pid}/fd")
+        ]
+        assert {name.split(":")[0] for name in held} <= {
+            *("/dev/null", "pipe", "socket", "/memfd"),  # the memory file is its standard error
+        }
+        sockets = [name for name in held if name.startswith("socket")]
+        assert len(sockets) == 1
 
 
 MOUNTING = """
@@ -235,7 +234,7 @@ class Machine:
 
     def keep(self, own: socket.socket, _scorers: socket.socket) -> NoReturn:
         newborn.close_all_but({own.fileno(), self._writing})
-        made_of, score = self.state, cradle.receive(own)
+        made_of, (_, score) = self.state, cradle.receive(own)
         if score:
             os.write(self._writing, made_of.encode())
         os._exit(0)
@@ -248,21 +247,41 @@ class Machine:
 def test_one_that_was_made_of_another_machine_is_let_go() -> None:
     machine = Machine()
     null = os.open(os.devnull, os.O_RDWR)
+    makers = {COUNTED: lambda: Cradle(machine.keep, os.fork)}
     for identities, expected in ((lambda: machine.state, "second"), (lambda: None, "first")):
         machine.state = "first"
-        cradles = Cradles(1, keep=machine.keep, identities=identities, mounts=machine.reading)
+        cradles = Cradles(1, makers=makers, identities=identities, mounts=machine.reading)
         cradles.refill()
         machine.state = "second"
-        cradles.hand_over([null] * 7)
+        cradles.hand_over(COUNTED, [null] * 7)
         assert machine.answer() == expected  # the second is the control
         cradles.let_go()
     for descriptor in (null, machine.reading, machine._writing):
         os.close(descriptor)
 
 
+def test_one_of_the_other_kind_takes_no_score() -> None:
+    machine = Machine()
+    null = os.open(os.devnull, os.O_RDWR)
+
+    def made(state: str) -> Cradle:
+        machine.state = state
+        return Cradle(machine.keep, os.fork)
+
+    makers = {COUNTED: lambda: made("counted"), POLLED: lambda: made("polled")}
+    cradles = Cradles(1, makers=makers, identities=lambda: None, mounts=machine.reading)
+    cradles.refill()
+    for kind in (COUNTED, POLLED, POLLED):
+        cradles.hand_over(kind, [null] * 7)
+        assert machine.answer() == kind.decode()
+        cradles.refill()
+    cradles.let_go()
+    for descriptor in (null, machine.reading, machine._writing):
+        os.close(descriptor)
+
+
 def test_a_keeper_that_was_let_go_takes_no_score() -> None:
-    gone = Cradle()
-    gone.keeper.close()
+    gone = Cradle(lambda *_: os._exit(1), os.getpid)
     with pytest.raises(OSError, match=r"Broken pipe|reset"):
         gone.hand_over([0] * 7)
     gone.close()

@@ -23,6 +23,7 @@ from autoscorer.scorers.child.nursery import Nursery
 from autoscorer.scorers.child.places import Places
 
 TICK_S = 0.05
+LAST_WORDS = ("ended", "failed")
 LAST_WORDS_S = 0.5  # for the process to end by itself once it has answered
 KEEPER_GRACE_S = 15.0  # longer than it may take to kill the tree
 BUFFER_BYTES = 2**18
@@ -81,8 +82,8 @@ class Birth:
             self._inbox = Inbox()
             self._output = Tail(STDERR_TAIL_BYTES)
             self._buffer = bytearray(BUFFER_BYTES)
-            self._memory: MemoryMeter | None = None
             self.places, self._places_end = self._make_places()
+            self._memory = self._meter(None) if "memory" in self._group.enforced else None
             self._selector = self._resources.enter_context(selectors.DefaultSelector())
             self._started_at = time.monotonic()
             self._control = self._fork(nursery, {**request, "keeper": self._keeper_config(caps)}, pinned)
@@ -94,7 +95,7 @@ class Birth:
         """Until it has ended and nothing of it is left. ``deadline`` is on the monotonic clock."""
         stopped: Stop | None = None
         give_up_at = next_check_at = answered_at = None
-        while self._open("status"):
+        while not self._is_over():
             self._pump(TICK_S)
             now = time.monotonic()
             if give_up_at is not None:
@@ -161,7 +162,8 @@ class Birth:
             self._resources.callback(self._end_keeper)
             self._resources.callback(os.close, control)  # end of file on the leash comes first
             # In the order of `child.cradle`.
-            nursery.fork([memory_file, control_read, status, places.fileno(), *told, *pinned])
+            score = [memory_file, control_read, status, places.fileno(), *told, *pinned]
+            nursery.fork(score, is_counted="memory" in self._group.enforced)
         return control
 
     def _pipe(self, theirs: ExitStack, name: str) -> int:
@@ -175,6 +177,14 @@ class Birth:
 
     def _open(self, name: str) -> bool:
         return any(key.data == name for key in self._selector.get_map().values())
+
+    def _is_over(self) -> bool:
+        """Whether we were told how it ended, or nobody is left to tell. Another's fork may hold the pipe."""
+        return not self._open("status") or any(self._word(name) is not None for name in LAST_WORDS)
+
+    def _meter(self, keeper: int | None) -> MemoryMeter:
+        cap = self._caps.memory_bytes
+        return MemoryMeter(keeper, self._group, cap_bytes=cap, beside=self.places.held_bytes)
 
     def _pump(self, timeout_s: float) -> int:
         """Move what is there from the pipes to where it belongs; how many bytes."""
@@ -195,9 +205,7 @@ class Birth:
         elif name == "status":
             self._status = (self._status + chunk)[:STATUS_BYTES]
             if self._memory is None and (pid := self._keeper_pid()) is not None:
-                self._memory = MemoryMeter(
-                    pid, self._group, cap_bytes=self._caps.memory_bytes, beside=self.places.held_bytes
-                )
+                self._memory = self._meter(pid)
         else:
             self._output.write(chunk)
 
@@ -246,11 +254,11 @@ class Birth:
         )
 
     def _end_keeper(self) -> None:
-        """The leash is let go: wait until the keeper has closed its end of the status pipe."""
+        """The leash is let go: wait until the keeper, or the zygote, has told how it ended."""
         deadline = time.monotonic() + KEEPER_GRACE_S
-        while self._open("status") and time.monotonic() < deadline:
+        while not self._is_over() and time.monotonic() < deadline:
             self._pump(TICK_S)
-        if self._open("status"):
+        if not self._is_over():
             self._kill_leftovers()
 
     def _kill_leftovers(self) -> None:

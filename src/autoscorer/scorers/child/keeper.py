@@ -78,6 +78,9 @@ def _fork(own: socket.socket, scorers: socket.socket, entered: Raised) -> Born:
     the scorer's."""
     try:
         raised = walls.raise_outer(entered)
+        if is_first := raised[walls.PIDS] is None:
+            raised = walls.raise_files(raised)
+            walls.hide_keeper()
         supervisor.prctl(supervisor.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user may have cleared it
         keeper = os.getpid()
         report, telling = os.pipe()
@@ -86,7 +89,8 @@ def _fork(own: socket.socket, scorers: socket.socket, entered: Raised) -> Born:
         if pid == 0:
             try:
                 newborn.close_all_but({0, 1, 2, scorers.fileno(), telling, leaving})
-                newborn.become_scorer(scorers, raised, keeper=keeper, report=telling, leaving=leaving)
+                behind = newborn.Keeper(pid=keeper, leaving=leaving if is_first else None)
+                newborn.become_scorer(scorers, raised, report=telling, keeper=behind)
             finally:
                 os._exit(1)
     except OSError as exc:
@@ -104,7 +108,7 @@ def _awaited(own: socket.socket, born: Born) -> list[int]:
         poller.register(born.report, select.POLLIN)
         poller.poll()
     # It tells nothing before it has got its score, unless it failed; then one may be waiting all the same.
-    return receive(own) if own.fileno() in dict(poller.poll(0)) else []
+    return receive(own)[1] if own.fileno() in dict(poller.poll(0)) else []
 
 
 def _supervise(born: Born, score: list[int], *, zygote: int, wakeup: int, is_first: bool) -> None:

@@ -7,12 +7,14 @@ code after that.
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import signal
 import socket
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from autoscorer.confine import forking, supervisor
@@ -26,18 +28,26 @@ FIXED = 5
 REQUEST_BYTES = 2**24
 
 
-def become_scorer(
-    scores: socket.socket, raised: Raised, *, keeper: int, report: int, leaving: int
-) -> NoReturn:
-    """In a fork of the keeper: confine it, take the score from ``scores``, tell ``report`` behind which
-    walls it is, let go of all that is not the scorer's, compute.
+@dataclass(frozen=True, kw_only=True)
+class Keeper:
+    """Who has forked us, unless it was the zygote itself. If it stands behind the same walls it takes this
+    machine away when ``leaving`` is closed."""
 
-    A keeper that stands behind the same walls takes this machine away when ``leaving`` is closed.
-    """
-    leave = walls.leave_machine if raised[walls.PIDS] is not None else lambda: os.close(leaving)
+    pid: int
+    leaving: int | None
+
+
+def become_scorer(
+    scores: socket.socket, raised: Raised, *, report: int, keeper: Keeper | None = None
+) -> NoReturn:
+    """In a fork of the keeper or the zygote: confine it, take the score from ``scores``, tell ``report``
+    behind which walls it is, let go of all that is not the scorer's, compute."""
+    leave = walls.leave_machine
+    if keeper is not None and (leaving := keeper.leaving) is not None:
+        leave = functools.partial(os.close, leaving)
     try:
-        raised = _confined(raised, keeper=keeper)
-        descriptors = receive(scores)
+        raised = _confined(raised, keeper)
+        _, descriptors = receive(scores)
         if not descriptors:
             os._exit(0)  # there will be none
         request = json.loads(os.pread(descriptors[REQUEST], REQUEST_BYTES, 0))
@@ -57,16 +67,18 @@ def become_scorer(
         os._exit(1)
 
 
-def _confined(raised: Raised, *, keeper: int) -> Raised:
+def _confined(raised: Raised, keeper: Keeper | None) -> Raised:
     """As far as it is the same for every score."""
-    supervisor.prctl(supervisor.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != keeper:
-        os._exit(1)
+    if keeper is not None:  # the zygote's end is its namespaces' end
+        supervisor.prctl(supervisor.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper.pid:
+            os._exit(1)
     os.setsid()
     os.umask(0o022)
-    if raised[walls.PIDS] is None:
-        walls.show_scorers_process()
-    else:
+    walls.show_scorers_process()
+    if keeper is None:
+        raised = walls.raise_outer(raised)
+    if walls.FILES not in raised:
         raised = walls.raise_files(raised)
     supervisor.go_first(machine=walls.machine_root(raised))
     _forget_signals()
@@ -100,7 +112,7 @@ def _arrange_descriptors(descriptors: list[int], numbers: list[int]) -> int:
 
 
 def _forget_signals() -> None:
-    """The keeper's handlers are not for what it forks."""
+    """What keeper and zygote do at signals is not for what they fork."""
     signal.set_wakeup_fd(-1)
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD):
         signal.signal(ignored, signal.SIG_DFL)

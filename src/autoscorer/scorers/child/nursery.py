@@ -18,6 +18,7 @@ from typing import Any
 
 import autoscorer
 from autoscorer.confine.logs import readable_tail
+from autoscorer.scorers.child.cradle import COUNTED, POLLED
 from autoscorer.telemetry.instruments import ZYGOTE_RESTARTS
 from autoscorer.utils.errors import AutoscorerError
 
@@ -34,7 +35,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 SCORERS = "autoscorer.scorers"
-WAITING_KEEPERS = 2  # made beside a score, while the scorer computes; one would be late now and then
+WAITING = 2  # made beside a score, while the scorer computes; one would be late now and then
 # What a score imports when it needs it; in a fork it would be imported for every score again (10 ms).
 WARM_LIBRARIES = ("numpy", "polars", "hotcoco")
 WARM_PACKAGES = ("autoscorer.reading", "autoscorer.metrics")
@@ -54,13 +55,15 @@ class Nursery:
 
     def __init__(self, warmth: Warmth = Warmth.COLD) -> None:
         self._warmth = warmth
-        self._waiting_keepers = 0 if warmth is Warmth.COLD else WAITING_KEEPERS
+        self._waiting = 0 if warmth is Warmth.COLD else WAITING
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
         self._closed = False
 
-    def fork(self, descriptors: Sequence[int]) -> None:
-        """Hand the descriptors of one score to the zygote, which forks its keeper.
+    def fork(self, descriptors: Sequence[int], *, is_counted: bool) -> None:
+        """Hand the descriptors of one score to the zygote, which has it computed in a fork.
+
+        ``is_counted``: a cgroup counts its memory, so that nobody has to ask its processes.
 
         Raises AutoscorerError EXEC_ERROR if no zygote can be started, CANCELLED after `close`.
         """
@@ -70,7 +73,7 @@ class Nursery:
             for _ in range(2):
                 zygote = self._zygote or self._started()
                 try:
-                    zygote.hand_over(descriptors)
+                    zygote.hand_over(COUNTED if is_counted else POLLED, descriptors)
                 except OSError:
                     self._end()  # it died since; a new one takes the score
                     ZYGOTE_RESTARTS.add()
@@ -94,7 +97,7 @@ class Nursery:
             "package": str(Path(autoscorer.__file__).parent),
             "search_path": search_path(),
             "modules": modules_for(self._warmth),
-            "waiting_keepers": self._waiting_keepers,
+            "waiting": self._waiting,
         }
         self._zygote = _Zygote(hello)
         return self._zygote
@@ -134,11 +137,11 @@ class _Zygote:
     def pid(self) -> int:
         return self._process.pid
 
-    def hand_over(self, descriptors: Sequence[int]) -> None:
-        socket.send_fds(self._control, [b"score"], descriptors)
+    def hand_over(self, kind: bytes, descriptors: Sequence[int]) -> None:
+        socket.send_fds(self._control, [kind], descriptors)
 
     def end(self) -> None:
-        """End of file on its socket makes it wait for its keepers, which their own leashes end."""
+        """End of file on its socket makes it wait for the scores, which their own leashes end."""
         self._control.close()
         try:
             self._process.wait(END_BUDGET_S)

@@ -32,14 +32,13 @@ def prepare() -> None:
 
 
 def raise_outer(entered: Raised) -> Raised:
-    """In the keeper, on top of what it was forked in: namespaces, and where it is the first process of one
-    the root file system as well. Raises OSError as `raise_files`."""
-    raised = {**entered, **namespaces.enter(KINDS)}
-    if raised[PIDS] is not None:
-        return raised
-    raised = raise_files(raised)
-    namespaces.attempt(namespaces.hide_memory)  # nobody else may look into the keeper or write to it
-    return raised
+    """In the keeper, else in the scorer's process: namespaces, on top of what it was forked in."""
+    return {**entered, **namespaces.enter(KINDS)}
+
+
+def hide_keeper() -> None:
+    """The first process of the pid namespace: nobody else may look into it or write to it."""
+    namespaces.attempt(namespaces.hide_memory)
 
 
 def raise_files(raised: Raised) -> Raised:

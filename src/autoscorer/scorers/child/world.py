@@ -7,9 +7,11 @@ the zygote, and nothing of one score its keeper, whatever a scorer has started.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -25,6 +27,31 @@ class World:
 
     raised: Raised
     pids: int | None
+
+    def populate(self, be: Callable[[], NoReturn]) -> tuple[int, int]:
+        """A new pid namespace with a first process, which sleeps, and a fork of ours, which calls ``be``.
+
+        With the first one the kernel ends the other. Raises OSError.
+        """
+        if self.pids is None:
+            raise OSError(errno.EPERM, "a pid namespace cannot be made")
+        namespaces.unshare(namespaces.PIDS)
+        try:
+            first = forking.sleeper()
+            try:
+                other = forking.fork()
+            except OSError:
+                os.kill(first, signal.SIGKILL)
+                os.waitpid(first, 0)
+                raise
+            if other == 0:
+                try:
+                    be()
+                finally:
+                    os._exit(1)
+            return first, other
+        finally:
+            namespaces.children_in(self.pids)
 
     def fork(self) -> int:
         """As `forking.fork`; the child is the first process of a new pid namespace where one can be made.
@@ -63,7 +90,9 @@ def enter(control: socket.socket) -> World:
         control.close()
         _stay_outside(zygote, parent)
     namespaces.end_with_parent()
-    return World(raised=raised, pids=namespaces.own_pids())
+    pids = namespaces.own_pids()
+    namespaces.hide_memory()  # the first processes of scores' namespaces are in it
+    return World(raised=raised, pids=pids)
 
 
 def _stay_outside(zygote: int, parent: int) -> NoReturn:

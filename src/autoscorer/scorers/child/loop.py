@@ -1,0 +1,57 @@
+"""What a process with one thread waits for: descriptors, and what is done when one is ready."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from resource import struct_rusage
+
+POLL_MS = 1000
+Ended = Callable[[int, struct_rusage], None]  # gets the wait status, and what it used
+
+
+class Loop:
+    """Descriptors and calls. A call may come when nothing is ready any more: what it reads must not wait."""
+
+    def __init__(self) -> None:
+        self._poller = select.poll()
+        self._calls: dict[int, Callable[[], None]] = {}
+        self._children = 0
+
+    def watch(self, descriptor: int, call: Callable[[], None], *, events: int = select.POLLIN) -> None:
+        """Call ``call`` at every turn in which the descriptor is ready, until it is forgotten. What is
+        watched first is called first."""
+        self._poller.register(descriptor, events)
+        self._calls[descriptor] = call
+
+    def forget(self, descriptor: int) -> None:
+        """Watch it no more. Safe to call twice."""
+        if self._calls.pop(descriptor, None) is not None:
+            self._poller.unregister(descriptor)
+
+    def watch_child(self, descriptor: int, pid: int, ended: Ended) -> None:
+        """Take in a child of ours when it ends, which ``descriptor`` tells, from `os.pidfd_open`."""
+
+        def look() -> None:
+            found, status, usage = os.wait4(pid, os.WNOHANG)
+            if found:
+                self.forget(descriptor)
+                self._children -= 1
+                ended(status, usage)
+
+        self.watch(descriptor, look)
+        self._children += 1
+
+    @property
+    def has_children(self) -> bool:
+        return self._children > 0
+
+    def turn(self) -> bool:
+        """Wait for what is ready, a second at most, and make the calls; whether there were any."""
+        ready = self._poller.poll(POLL_MS)
+        for descriptor, _ in ready:
+            call = self._calls.get(descriptor)
+            if call is not None:  # the call before may have forgotten this one
+                call()
+        return bool(ready)

@@ -203,14 +203,10 @@ def _furnish(held: Mapping[str, int], *, own_pids: bool) -> None:
 
 
 def _mount_proc(null: int) -> None:
-    """/proc as Docker shows it, without processes that nobody in it may look into (Linux 5.8 can leave them
-    out). Where part of ours is covered, the kernel gives us none; then it is empty."""
-    flags = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
-
-    def refused(options: str | None) -> str | None:
-        return attempt(lambda: mounts.mount("proc", f"{BASE}/proc", "proc", flags, options))
-
-    if refused("hidepid=ptraceable") is not None and refused(None) is not None:
+    """/proc as Docker shows it, without processes that nobody in it may look into. Where part of ours is
+    covered, the kernel gives us none; then it is empty."""
+    flags, options = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC, "hidepid=ptraceable"
+    if attempt(lambda: mounts.mount("proc", f"{BASE}/proc", "proc", flags, options)) is not None:
         return
     there = set(os.listdir(f"{BASE}/proc"))
     for name in there.intersection(PROC_READ_ONLY):

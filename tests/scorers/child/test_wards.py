@@ -1,0 +1,261 @@
+"""The zygote keeps scorers' processes itself: their namespaces' first processes are in its own memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from autoscorer.scorers.child import nursery, zygote
+from autoscorer.scorers.child.host import ChildHost
+from autoscorer.scorers.child.loop import Loop
+from autoscorer.utils.errors import AutoscorerError
+from tests.cli import environment
+from tests.scorers.child import odd
+from tests.scorers.child.test_lifetimes import PATIENCE_S, keepers, scorers, wait_for, worlds, zygote_of
+from tests.scorers.child.traces import left_since, traces
+
+pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
+WITHOUT = """
+import runpy, sys
+script, number = sys.argv[1:]
+sys.path[:0] = {path!r}
+from autoscorer.confine import mounts, namespaces
+mount = mounts.mount
+def showing(source, target, kind, flags, options=None):
+    return mount(source, target, kind, flags, None if kind == "proc" else options)
+if "memory" in {left_out!r}: namespaces.hide_memory = lambda **_: None
+if "processes" in {left_out!r}: mounts.mount = showing
+if "capabilities" in {left_out!r}: namespaces.drop_capabilities = lambda: None
+sys.argv = [script, number]
+runpy.run_path(script, run_name="__main__")
+"""
+MEMORY = """
+def tried(mode):
+    try: open("/proc/1/mem", mode).close()
+    except OSError: return 0
+    return 1
+return good(won=float(tried("rb") + tried("r+b")))
+"""
+SIGHT = """
+def seen(name):
+    try: return len(open(f"/proc/1/{name}", "rb").read(9)) > 0
+    except OSError: return 0
+return good(won=float(sum(map(seen, ("mountinfo", "cmdline", "cgroup", "environ", "maps")))))
+"""
+MEDDLING = """
+libc = ctypes.CDLL(None, use_errno=True)
+for number in range(1, 65):
+    libc.kill(1, number)
+    libc.sigqueue(1, number, 0)
+    libc.syscall(234, 1, 1, number)
+libc.ptrace(16, 1, 0, 0), libc.ptrace(0x4206, 1, 0, 0)
+for kind in range(16): libc.prlimit(1, kind, (ctypes.c_uint64 * 2)(0, 0), None)
+for kind in range(3): libc.setpriority(kind, 1, 19)
+try: os.kill(-1, signal.SIGTERM)
+except ProcessLookupError: pass  # nobody else is there
+pidfd = libc.syscall(434, 1, 0)
+won = sum(libc.syscall(438, pidfd, number, 0) >= 0 for number in range(9))
+return good(won=float(won))
+"""
+
+
+def host_without(left_out: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> ChildHost:
+    """Whose zygote leaves these walls out."""
+    program = WITHOUT.format(left_out=left_out, path=nursery.search_path())
+
+    def command(descriptor: int) -> list[str]:
+        flags = [sys.executable, "-I", "-X", "utf8", "-c", program]
+        return [*flags, str(Path(zygote.__file__)), str(descriptor)]
+
+    monkeypatch.setattr(nursery, "_command", command)
+    return ChildHost(odd.settings())
+
+
+@pytest.fixture(autouse=True)
+def _needs_worlds() -> None:
+    if not worlds():
+        pytest.skip("a pid namespace cannot be made on this machine")
+
+
+@pytest.mark.parametrize(
+    ("body", "left_out", "is_won"),
+    [
+        (MEMORY, (), False),
+        (MEMORY, ("processes", "capabilities"), False),
+        (MEMORY, ("processes", "memory"), False),
+        (
+            MEMORY,
+            ("processes", "capabilities", "memory"),
+            True,
+        ),  # the control: any of the three keeps it shut
+        (SIGHT, (), False),
+        (SIGHT, ("processes",), True),  # the control
+        (MEDDLING, (), False),
+    ],
+)
+def test_the_first_process_of_its_namespace_is_out_of_a_scorers_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, left_out: tuple[str, ...], is_won: bool
+) -> None:
+    host = host_without(left_out, monkeypatch)
+    first = tmp_path / "first"
+    first.mkdir()
+    odd.score(host, first, "return good()")
+    before = zygote_of(host)
+    assert (odd.score(host, tmp_path, body).result.metrics["won"] > 0) == is_won
+    assert odd.score(host, first, "return good()").result.metrics == {"m": 1.0}
+    assert zygote_of(host) == before  # it went on all the time
+    host.close()
+
+
+@pytest.fixture
+def host() -> Iterator[ChildHost]:
+    host = ChildHost(odd.settings())
+    yield host
+    host.close()
+
+
+def test_no_keeper_runs_beside_a_score_that_a_cgroup_counts(host: ChildHost, tmp_path: Path) -> None:
+    """What sleeps in the zygote's memory has none of its own."""
+    body = "time.sleep(2)\nreturn good()"
+    before = traces()
+    entry, view = odd.entry_of(odd.scorer_file(tmp_path / "code", body)), odd.view(tmp_path)
+    found: list[tuple[int, int]] = []
+
+    def look() -> bool:
+        if scorers(host) and not found:
+            (first,), zygote = keepers(host), zygote_of(host)
+            assert zygote is not None
+            found.extend((kind.pid, int(kind.memory_info().rss)) for kind in (first, zygote))
+            os.kill(first.pid, signal.SIGTERM)
+            os.kill(first.pid, signal.SIGINT)
+            first.suspend()  # as whoever stops a machine's processes; it has nothing to do anyway
+            first.resume()
+        return False
+
+    host.score(entry, view, {}, is_stopped=look)
+    (first, first_bytes), (zygote, zygote_bytes) = found
+    assert first != zygote
+    assert abs(first_bytes - zygote_bytes) < 2**20
+    host.close()
+    assert [line for line in left_since(before) if "threads" not in line] == []
+
+
+def test_a_score_that_is_stopped_at_once_is_cancelled_and_not_failed(host: ChildHost, tmp_path: Path) -> None:
+    entry, view = odd.entry_of(odd.scorer_file(tmp_path / "code", "return good()")), odd.view(tmp_path)
+    for _ in range(5):
+        with pytest.raises(AutoscorerError) as caught:
+            host.score(entry, view, {}, is_stopped=lambda: True)
+        assert (caught.value.code, caught.value.blame) == ("CANCELLED", "nobody")
+    assert odd.score(host, tmp_path, "return good()").result.metrics == {"m": 1.0}
+
+
+def test_what_a_scorer_leaves_running_is_gone_with_its_score(host: ChildHost, tmp_path: Path) -> None:
+    before = traces()
+    body = """
+    for _ in range(20):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0: time.sleep(600)
+            os._exit(0)
+    return good()
+    """
+    assert odd.score(host, tmp_path, body).result.metrics == {"m": 1.0}
+    assert scorers(host) == []
+    assert keepers(host) == []
+    host.close()
+    assert left_since(before) == []
+
+
+REFUSED = """
+import errno, os, socket
+from autoscorer.scorers.child import ward, world
+from autoscorer.scorers.child.loop import Loop
+ours, theirs = socket.socketpair()
+entered, opened, loop = world.enter(theirs), os.pidfd_open, Loop()
+before = sorted(os.listdir("/proc/self/fd"))
+calls = []
+def refusing(pid):
+    calls.append(pid)
+    if len(calls) == {refused}: raise OSError(errno.EMFILE, "too many open files")
+    return opened(pid)
+os.pidfd_open = refusing
+try: ward.Ward(loop, entered)
+except OSError as exc: told = exc.strerror
+try: os.waitpid(-1, os.WNOHANG); left = "a child"
+except ChildProcessError: left = "none"
+print(told, left, sorted(os.listdir("/proc/self/fd")) == before, loop.has_children, flush=True)
+"""
+
+
+@pytest.mark.parametrize("refused", [1, 2])
+def test_one_that_cannot_be_watched_is_not_left_behind(refused: int) -> None:
+    program = REFUSED.format(refused=refused)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert (done.stdout, done.stderr) == ("too many open files none True False\n", "")
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def test_what_was_forgotten_in_the_same_turn_is_not_called(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    loop, called = Loop(), []
+
+    def first() -> None:
+        called.append("first")
+        loop.forget(reading)
+        loop.forget(reading)
+
+    loop.watch(writing, first, events=4)
+    loop.watch(reading, lambda: called.append("second"))
+    os.write(writing, b"x")
+    assert loop.turn()
+    assert called == ["first"]
+
+
+def test_a_child_is_taken_in_once_with_what_it_used() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
+    loop, found = Loop(), []
+    handle = os.pidfd_open(child.pid)
+    loop.watch_child(handle, child.pid, lambda status, usage: found.append((status, usage.ru_maxrss > 0)))
+    assert loop.has_children
+    wait_for(lambda: loop.turn() and found)
+    assert [(os.waitstatus_to_exitcode(status), used) for status, used in found] == [(7, True)]
+    assert not loop.has_children
+    child.returncode = 7  # it was taken in here
+    os.close(handle)
+
+
+def test_scores_go_on_when_one_of_them_stands_still(host: ChildHost, tmp_path: Path) -> None:
+    """A scorer's process that is stopped from outside delays no other, and its time limit ends it."""
+    entry = odd.entry_of(odd.scorer_file(tmp_path / "code", "time.sleep(1)\nreturn good()"))
+    view, stopped = odd.view(tmp_path), []
+    other = tmp_path / "other"
+    other.mkdir()
+
+    def stop_it() -> bool:
+        if not stopped and scorers(host):
+            (scorer,) = scorers(host)
+            scorer.suspend()
+            stopped.append(scorer)
+            assert odd.score(host, other, "return good()").result.metrics == {"m": 1.0}
+        return False
+
+    with pytest.raises(AutoscorerError) as caught:
+        host.score(entry, view, {}, is_stopped=stop_it)
+    assert caught.value.code == "SCORER_TIMEOUT"
+    assert psutil.wait_procs(stopped, PATIENCE_S)[1] == []

@@ -243,7 +243,8 @@ def test_a_child_is_taken_in_once_with_what_it_used() -> None:
 def test_scores_go_on_when_one_of_them_stands_still(host: ChildHost, tmp_path: Path) -> None:
     """A scorer's process that is stopped from outside delays no other, and its time limit ends it."""
     entry = odd.entry_of(odd.scorer_file(tmp_path / "code", "time.sleep(1)\nreturn good()"))
-    view, stopped = odd.view(tmp_path), []
+    view = odd.view(tmp_path)
+    stopped: list[psutil.Process] = []
     other = tmp_path / "other"
     other.mkdir()
 

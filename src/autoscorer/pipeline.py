@@ -25,6 +25,7 @@ from autoscorer.scorers.evaluation import evaluate
 from autoscorer.scorers.handover import FOLDER
 from autoscorer.scorers.host import Entry, IsStopped
 from autoscorer.scorers.view import ScoringView, combined_sha256, workspace_view
+from autoscorer.utils import turns
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.workspace import Attempt, Workspace
 
@@ -164,7 +165,7 @@ def _execute(job: JobUnderWay, attempt: Attempt) -> None:
             taken = executor.take_output(attempt_plan, fresh, job.policy("execution"))
 
     try:
-        with job.stage("execute"):
+        with job.stage("execute"), turns.jobs.aside():
             executor.run(attempt_plan, stop=job.context.stop, on_event=_logged(job), collect=collect)
     except BaseException as exc:  # clean-up, then up it goes
         if isinstance(exc, AutoscorerError):

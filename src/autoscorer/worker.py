@@ -28,6 +28,7 @@ from autoscorer.store.records import Action, Job, Lease
 from autoscorer.store.stages import Stages
 from autoscorer.telemetry.instruments import WORKER_JOBS
 from autoscorer.traces import Trace, Traces
+from autoscorer.utils import turns
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.logger import bound, log_event
@@ -76,6 +77,7 @@ class Worker:
         stages = Stages(self._store.work, lease)
         try:
             with (
+                turns.jobs.taken(),
                 bound(task_id=job.task_id, attempt=job.attempt, worker=self.worker_id),
                 WORKER_JOBS.held(),
                 holding(self._store.work, lease, beside=stages.tell) as keeper,

@@ -16,6 +16,7 @@ from autoscorer.maintenance.loop import Maintenance
 from autoscorer.queues.base import STUCK_S, Queue
 from autoscorer.store.base import Store
 from autoscorer.store.records import Action, Job, Presence
+from autoscorer.utils import turns
 from autoscorer.utils.config import Settings
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.logger import log_event
@@ -87,17 +88,37 @@ class Serving:
                 raise Reject("this worker stops", requeue=True)
             self._under_way += 1
         try:
-            if reason := self._worker.paused():
-                self._pause(reason)
-                raise Reject(reason, requeue=True)
-            job = self._claim(task_id, action)
-            if job is not None:
-                self._queue.announce(job)  # there is room for the next
-                self._worker.work(job)
+            with turns.jobs.taken():
+                if reason := self._worker.paused():
+                    self._pause(reason)
+                    raise Reject(reason, requeue=True)
+                job = self._claim(task_id, action)
+                while job is not None:
+                    if self._has_room():
+                        self._queue.announce(job)
+                    self._worker.work(job)
+                    job = self._next()
         finally:
             with self._changed:
                 self._under_way -= 1
                 self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        with self._changed:
+            return self._under_way < self._presence.slots
+
+    def _next(self) -> Job | None:
+        """The next job, from the store itself, unless a message brings one; without the way over the broker,
+        on which a slot has nothing to do."""
+        if self._stop.is_set() or self._worker.paused():
+            return None
+        try:
+            return self._store.work.claim(
+                queues=self._presence.queues, worker=self._worker.worker_id, unless_released=True
+            )
+        except AutoscorerError as exc:
+            log_event("WARNING", "claim_failed", code=exc.code, reason=exc.message)
+            return None
 
     def _claim(self, task_id: str, action: Action) -> Job | None:
         """The job, if it is one of this task and of these queues, and still to be had."""

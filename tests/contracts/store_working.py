@@ -67,6 +67,22 @@ class Working(StoreCase):
         assert job.state is JobState.RUNNING
         assert store.work.claim_job(released[1].task_id, worker="other") is None  # delivered twice
 
+    def test_who_goes_past_the_messages_waits_for_those_that_are_on_their_way(
+        self, store: Store, acme: str
+    ) -> None:
+        for number in range(3):
+            store.jobs.submit(new_job(acme, number))
+        (released,) = store.work.release(queues=["cpu"], at_most=1, lost_after_s=60)
+
+        def claimed(*queues: str) -> Job | None:
+            return store.work.claim(queues=queues, worker="w", unless_released=True)
+
+        assert claimed("cpu") is None
+        assert claimed("gpu", "cpu") is None
+        store.work.claim_job(released.task_id, worker="other")
+        assert [job.job_id for job in (claimed("gpu", "cpu"), claimed("cpu")) if job] == ["job-1", "job-2"]
+        assert claimed("cpu") is None
+
     def test_nothing_is_released_while_there_is_no_room_for_enough(self, store: Store, acme: str) -> None:
         for number in range(5):
             store.jobs.submit(new_job(acme, number))

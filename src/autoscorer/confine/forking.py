@@ -16,8 +16,8 @@ import sys
 # Unlike CDLL it keeps the interpreter's lock; threads of the libraries' own never have it.
 _libc = ctypes.PyDLL(None, use_errno=True)
 _CLONE_VM, _CLONE_FS, _CLONE_FILES = 0x100, 0x200, 0x400
-_SIGNAL_SET_BYTES = 128  # sigset_t
-_SIG_BLOCK, _SIG_SETMASK = 0, 2
+_RT_SIGPROCMASK = {"x86_64": 14, "aarch64": 135}
+_ALL_SIGNALS = 2**64 - 1
 # All sleepers have it together, for none ever returns to it: each lays the same words on it and sleeps.
 _SLEEPERS_STACK = ctypes.create_string_buffer(2**14)
 
@@ -34,16 +34,33 @@ def sleeper() -> int:
     It is in our own memory and has our descriptors, not copies of them, so it costs next to nothing; whoever
     may look into it looks into us. No signal reaches it but SIGKILL and SIGSTOP. Raises OSError.
     """
-    everything, former = (ctypes.create_string_buffer(fill * _SIGNAL_SET_BYTES) for fill in (b"\xff", b"\0"))
     top = (ctypes.addressof(_SLEEPERS_STACK) + len(_SLEEPERS_STACK)) & ~15
     flags = _CLONE_VM | _CLONE_FS | _CLONE_FILES | signal.SIGCHLD
-    # A handler of ours would be run in our memory by whoever may signal it.
-    _libc.sigprocmask(_SIG_BLOCK, everything, former)
+    former = _blocked(_ALL_SIGNALS)  # a handler of ours would be run in our memory by whoever may signal it
     try:
-        pid = _libc.clone(_libc.pause, ctypes.c_void_p(top), flags, None)
-        return _born(pid)
+        return _born(_libc.clone(_libc.pause, ctypes.c_void_p(top), flags, None))
     finally:
-        _libc.sigprocmask(_SIG_SETMASK, former, None)
+        _blocked(former)
+
+
+def can_make_sleepers() -> bool:
+    """Whether we know how to on this machine, and can be told when one ends."""
+    if os.uname().machine not in _RT_SIGPROCMASK:
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def _blocked(signals: int) -> int:
+    """Block exactly ``signals``; those that were. By the call itself: the library leaves out two."""
+    wanted, former = ctypes.c_uint64(signals), ctypes.c_uint64()
+    number = _RT_SIGPROCMASK[os.uname().machine]
+    size = ctypes.c_size_t(ctypes.sizeof(wanted))
+    _libc.syscall(number, signal.SIG_SETMASK, ctypes.byref(wanted), ctypes.byref(former), size)
+    return former.value
 
 
 def _born(pid: int) -> int:

@@ -19,6 +19,7 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _AT_NUMBER, _AT_ARCH, _AT_ARGUMENT = 0, 4, 16
 _X32 = 0x40000000
 CLONE_NEW_NAMESPACE = 0x7E020080
+CLONE_PARENT = 0x8000  # what is born that way is taken in by whoever keeps the program, if at all
 _IOCTL_TIOCSTI, _IOCTL_TIOCLINUX = 0x5412, 0x541C
 SOCKET_FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 
@@ -126,10 +127,11 @@ def filter_program(machine: Machine, *, is_memory_counted: bool = True) -> bytes
     code += _rule(
         machine, "clone3", [_refuse(errno.ENOSYS)]
     )  # its flags are behind a pointer; libc uses clone
+    refused = CLONE_NEW_NAMESPACE | CLONE_PARENT
     code += _rule(
         machine,
         "clone",
-        [_argument(0), _instruction(_ANY_BIT, CLONE_NEW_NAMESPACE, no=1), _refuse(errno.EPERM), _allow()],
+        [_argument(0), _instruction(_ANY_BIT, refused, no=1), _refuse(errno.EPERM), _allow()],
     )
     families = [_instruction(_EQUAL, family, no=1) + _allow() for family in SOCKET_FAMILIES]
     code += _rule(machine, "socket", [_argument(0), *families, _refuse(errno.EAFNOSUPPORT)])

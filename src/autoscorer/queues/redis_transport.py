@@ -31,7 +31,7 @@ class Channel(redis.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self.QoS = Deliveries
+        self.QoS = Deliveries  # type: ignore[assignment]
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
@@ -42,7 +42,7 @@ class Channel(redis.Channel):
             client = self._kept
         yield client
 
-    def _restore(self, message: Any, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - as kombu has it
+    def _restore(self, message: Any, leftmost: bool = False) -> None:
         """Put a message back as it came: what a consumer has made of it since is not for others."""
         where = message.delivery_info
         with self.conn_or_acquire() as client:

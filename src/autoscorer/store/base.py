@@ -111,8 +111,13 @@ class Work(Protocol):
     An end may bring ``notes`` of what went before it: they are written down with it, or not at all.
     """
 
-    def claim(self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S) -> Job | None:
-        """The next job: by priority, then of the organisation with fewest given out, then the oldest."""
+    def claim(
+        self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S, unless_released: bool = False
+    ) -> Job | None:
+        """The next job: by priority, then of the organisation with fewest given out, then the oldest.
+
+        ``unless_released``: none while another job of ``queues`` is released, for its message brings work.
+        """
         ...
 
     def claim_job(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,17 +22,19 @@ from tests.scorers.child import odd
 from tests.scorers.child.test_lifetimes import PATIENCE_S, keepers, scorers, wait_for, worlds, zygote_of
 from tests.scorers.child.traces import left_since, traces
 
+SEARCH_PATH = nursery.search_path()
 pytestmark = [pytest.mark.slow, pytest.mark.sandbox]
 WITHOUT = """
 import runpy, sys
 script, number = sys.argv[1:]
 sys.path[:0] = {path!r}
-from autoscorer.confine import mounts, namespaces
+from autoscorer.confine import mounts, namespaces, seccomp
 mount = mounts.mount
 def showing(source, target, kind, flags, options=None):
     return mount(source, target, kind, flags, None if kind == "proc" else options)
 if "memory" in {left_out!r}: namespaces.hide_memory = lambda **_: None
 if "processes" in {left_out!r}: mounts.mount = showing
+if "siblings" in {left_out!r}: seccomp.CLONE_PARENT = 0
 if "capabilities" in {left_out!r}: namespaces.drop_capabilities = lambda: None
 sys.argv = [script, number]
 runpy.run_path(script, run_name="__main__")
@@ -48,6 +51,18 @@ def seen(name):
     try: return len(open(f"/proc/1/{name}", "rb").read(9)) > 0
     except OSError: return 0
 return good(won=float(sum(map(seen, ("mountinfo", "cmdline", "cgroup", "environ", "maps")))))
+"""
+SIBLINGS = """
+libc, born = ctypes.CDLL(None, use_errno=True), 0
+clone = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+for ends_at_once in (True, False):
+    for _ in range(3):
+        pid = libc.syscall(clone, 0x8000 | signal.SIGCHLD, 0, 0, 0, 0)
+        if pid == 0:
+            if not ends_at_once: time.sleep(600)
+            os._exit(0)
+        born += pid > 0
+return good(won=float(born))
 """
 MEDDLING = """
 libc = ctypes.CDLL(None, use_errno=True)
@@ -75,7 +90,9 @@ def host_without(left_out: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> 
         return [*flags, str(Path(zygote.__file__)), str(descriptor)]
 
     monkeypatch.setattr(nursery, "_command", command)
-    return ChildHost(odd.settings())
+    host = ChildHost(odd.settings(), warm=True)  # its libraries have handlers and threads of their own
+    host._nursery._waiting = 0
+    return host
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +115,8 @@ def _needs_worlds() -> None:
         (SIGHT, (), False),
         (SIGHT, ("processes",), True),  # the control
         (MEDDLING, (), False),
+        (SIBLINGS, (), False),
+        (SIBLINGS, ("siblings",), True),  # the control: children of the zygote, which takes them in
     ],
 )
 def test_the_first_process_of_its_namespace_is_out_of_a_scorers_reach(
@@ -107,10 +126,13 @@ def test_the_first_process_of_its_namespace_is_out_of_a_scorers_reach(
     first = tmp_path / "first"
     first.mkdir()
     odd.score(host, first, "return good()")
-    before = zygote_of(host)
+    before, began = zygote_of(host), time.monotonic()
     assert (odd.score(host, tmp_path, body).result.metrics["won"] > 0) == is_won
+    assert time.monotonic() - began < 9  # before its time limit
     assert odd.score(host, first, "return good()").result.metrics == {"m": 1.0}
     assert zygote_of(host) == before  # it went on all the time
+    assert before is not None
+    wait_for(lambda: not before.children())
     host.close()
 
 
@@ -188,6 +210,7 @@ def refusing(pid):
 os.pidfd_open = refusing
 try: ward.Ward(loop, entered)
 except OSError as exc: told = exc.strerror
+while loop.has_children: loop.turn()
 try: os.waitpid(-1, os.WNOHANG); left = "a child"
 except ChildProcessError: left = "none"
 print(told, left, sorted(os.listdir("/proc/self/fd")) == before, loop.has_children, flush=True)
@@ -227,17 +250,119 @@ def test_what_was_forgotten_in_the_same_turn_is_not_called(pipe: tuple[int, int]
     assert called == ["first"]
 
 
-def test_a_child_is_taken_in_once_with_what_it_used() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(7)"])
-    loop, found = Loop(), []
-    handle = os.pidfd_open(child.pid)
-    loop.watch_child(handle, child.pid, lambda status, usage: found.append((status, usage.ru_maxrss > 0)))
-    assert loop.has_children
-    wait_for(lambda: loop.turn() and found)
-    assert [(os.waitstatus_to_exitcode(status), used) for status, used in found] == [(7, True)]
-    assert not loop.has_children
-    child.returncode = 7  # it was taken in here
-    os.close(handle)
+LOOPING = """
+import os, sys
+from autoscorer.scorers.child.loop import Loop
+loop, found = Loop(), []
+def ended(code):
+    pid = os.fork()
+    if pid == 0: os._exit(code)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+stray, watched = ended(3), ended(7)
+loop.watch_child(watched, lambda status, usage: found.append((status, usage.ru_maxrss > 0)))
+assert loop.has_children
+loop.turn()
+print([(os.waitstatus_to_exitcode(status), used) for status, used in found], loop.has_children)
+try: os.waitpid(-1, 0)
+except ChildProcessError: print("none is left")
+"""
+
+
+def test_children_are_taken_in_with_what_they_used_and_strays_too() -> None:
+    done = subprocess.run([sys.executable, "-c", LOOPING], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[(7, True)] False\nnone is left\n", "")
+
+
+def test_a_set_up_that_fails_is_told_and_leaves_nothing_open(
+    host: ChildHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that wait fail as well: what is handed to one that is gone must not stay open in the zygote."""
+    host._nursery._waiting = 2
+    monkeypatch.setattr(nursery, "search_path", lambda: [*SEARCH_PATH, str(tmp_path / "gone")])
+    (tmp_path / "gone").mkdir()
+    assert odd.score(host, tmp_path, "return good()").result.metrics == {"m": 1.0}
+    zygote = zygote_of(host)
+    assert zygote is not None
+    (tmp_path / "gone").rmdir()
+    opened = []
+    for _ in range(12):
+        with pytest.raises(AutoscorerError) as caught:
+            odd.score(host, tmp_path, "return good()")
+        assert (caught.value.code, caught.value.blame) == ("EXEC_ERROR", "platform")
+        assert "FileNotFoundError" in str(caught.value.details["reason"])
+        opened.append(zygote.num_fds())
+    assert max(opened[6:]) <= max(opened[:6])
+    (tmp_path / "gone").mkdir()
+    assert odd.score(host, tmp_path, "return good()").result.metrics == {"m": 1.0}
+
+
+FULL = """
+import resource, runpy, sys
+script, number = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_NOFILE, (9, 9))
+sys.argv = [script, number]
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+def test_a_zygote_without_descriptors_is_the_platforms_fault(
+    host: ChildHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = nursery._command
+
+    def full(descriptor: int) -> list[str]:
+        *flags, script, number = command(descriptor)
+        return [*flags, "-c", FULL, script, number]
+
+    monkeypatch.setattr(nursery, "_command", full)
+    with pytest.raises(AutoscorerError) as caught:
+        odd.score(host, tmp_path, "return good()")
+    assert (caught.value.code, caught.value.blame) == ("EXEC_ERROR", "platform")
+
+
+NO_PIDFDS = """
+import os, runpy, sys
+script, number = sys.argv[1:]
+del os.pidfd_open
+sys.argv = [script, number]
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+def test_where_a_process_cannot_be_watched_a_keeper_is_forked(
+    host: ChildHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = nursery._command
+
+    def old(descriptor: int) -> list[str]:
+        *flags, script, number = command(descriptor)
+        return [*flags, "-c", NO_PIDFDS, script, number]
+
+    monkeypatch.setattr(nursery, "_command", old)
+    for _ in range(3):
+        assert odd.score(host, tmp_path, "return good()").result.metrics == {"m": 1.0}
+    zygote = zygote_of(host)
+    assert zygote is not None
+    wait_for(lambda: not zygote.children())
+
+
+def test_a_zygote_that_was_killed_gets_no_second_try(host: ChildHost, tmp_path: Path) -> None:
+    entry = odd.entry_of(odd.scorer_file(tmp_path / "code", "time.sleep(0.3)\nreturn good()"))
+    view = odd.view(tmp_path)
+    for _ in range(12):
+        killed: list[psutil.Process] = []
+
+        def kill_it(killed: list[psutil.Process] = killed) -> bool:
+            if not killed and scorers(host):
+                zygote = zygote_of(host)
+                assert zygote is not None
+                zygote.kill()
+                killed.append(zygote)
+            return False
+
+        assert host.score(entry, view, {}, is_stopped=kill_it).result.metrics == {"m": 1.0}
+        assert killed
 
 
 def test_scores_go_on_when_one_of_them_stands_still(host: ChildHost, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from autoscorer.confine.spawn import DRAIN_BYTES, enforced_caps
 from autoscorer.scorers.child.frames import Inbox
 from autoscorer.scorers.child.nursery import Nursery
 from autoscorer.scorers.child.places import Places
+from autoscorer.utils import turns
 
 TICK_S = 0.05
 LAST_WORDS = ("ended", "failed")
@@ -93,6 +94,10 @@ class Birth:
 
     def wait(self, *, deadline: float, checks: Sequence[Callable[[], Stop | None]] = ()) -> Ended:
         """Until it has ended and nothing of it is left. ``deadline`` is on the monotonic clock."""
+        with turns.jobs.aside():
+            return self._wait(deadline, checks)
+
+    def _wait(self, deadline: float, checks: Sequence[Callable[[], Stop | None]]) -> Ended:
         stopped: Stop | None = None
         give_up_at = next_check_at = answered_at = None
         while not self._is_over():

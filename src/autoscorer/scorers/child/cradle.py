@@ -19,6 +19,7 @@ MAX_DESCRIPTORS = 64
 # The descriptors of a score, in this order; the pinned files follow.
 REQUEST, CONTROL, STATUS, PLACES, STDOUT, STDERR, ANSWER = range(7)
 COUNTED, POLLED = b"counted", b"polled"  # what the parent says of a score: how its memory is known
+ASKED, HERE = b"asked", b"here"  # whether the zygote is there, and its answer
 
 Keep = Callable[[socket.socket, socket.socket], NoReturn]
 

@@ -152,6 +152,7 @@ class ChildHost:
         together with its keeper is tried once more: it may have been another's doing."""
         ended = self._run(request, view, nursery, is_stopped)
         if ended.lost and not self._closed.is_set():
+            nursery.make_sure()
             ended = self._run(request, view, nursery, is_stopped)
         limit_s = self._settings.scorer_time_limit_s
         if ended.stopped is Stop.OUTPUT_LIMIT:

@@ -18,7 +18,7 @@ import select
 import signal
 import socket
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from autoscorer.confine import forking, supervisor
 from autoscorer.scorers.child import newborn, walls
@@ -114,11 +114,10 @@ def _awaited(own: socket.socket, born: Born) -> list[int]:
 def _supervise(born: Born, score: list[int], *, zygote: int, wakeup: int, is_first: bool) -> None:
     config = json.loads(os.pread(score[REQUEST], REQUEST_BYTES, 0))["keeper"]
     os.close(score[REQUEST])
-    told = _walls(born, is_first=is_first)
-    if "failed" in told:
-        supervisor.say(score[STATUS], f"failed {told['failed']}")
+    told = _told(born, is_first=is_first)
+    supervisor.say(score[STATUS], told)
+    if told.startswith("failed "):
         return
-    supervisor.say(score[STATUS], f"walls {json.dumps(told)}")
     supervisor.stay(
         born.pid,
         {**config, "wrapper": False},
@@ -130,14 +129,13 @@ def _supervise(born: Born, score: list[int], *, zygote: int, wakeup: int, is_fir
     )
 
 
-def _walls(born: Born, *, is_first: bool) -> dict[str, Any]:
-    """Behind which walls the scorer's process is; "failed" and why if it is not."""
+def _told(born: Born, *, is_first: bool) -> str:
+    """What the scorer's process has told: behind which walls it is, or why it could not be set up."""
     if born.report is None or born.leaves is None:
-        return {"failed": born.failure}
+        return f"failed {born.failure}"
     if is_first:
         os.read(born.leaves, 1)  # end of file
         walls.leave_machine()  # takes milliseconds that the scorer's process need not wait for
         walls.strip_keeper()
-    with os.fdopen(born.report, "rb") as file:
-        told: dict[str, Any] = json.loads(file.read() or b'{"failed": "it ended while it was set up"}')
-    return told
+    with os.fdopen(born.report, encoding="utf-8", errors="replace") as file:
+        return file.read().rstrip("\n") or newborn.NOT_SET_UP

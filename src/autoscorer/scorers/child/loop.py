@@ -17,7 +17,7 @@ class Loop:
     def __init__(self) -> None:
         self._poller = select.poll()
         self._calls: dict[int, Callable[[], None]] = {}
-        self._children = 0
+        self._children: dict[int, Ended] = {}
 
     def watch(self, descriptor: int, call: Callable[[], None], *, events: int = select.POLLIN) -> None:
         """Call ``call`` at every turn in which the descriptor is ready, until it is forgotten. What is
@@ -30,28 +30,33 @@ class Loop:
         if self._calls.pop(descriptor, None) is not None:
             self._poller.unregister(descriptor)
 
-    def watch_child(self, descriptor: int, pid: int, ended: Ended) -> None:
-        """Take in a child of ours when it ends, which ``descriptor`` tells, from `os.pidfd_open`."""
-
-        def look() -> None:
-            found, status, usage = os.wait4(pid, os.WNOHANG)
-            if found:
-                self.forget(descriptor)
-                self._children -= 1
-                ended(status, usage)
-
-        self.watch(descriptor, look)
-        self._children += 1
+    def watch_child(self, pid: int, ended: Ended) -> None:
+        """Call ``ended`` once a child of ours has ended and is taken in."""
+        self._children[pid] = ended
 
     @property
     def has_children(self) -> bool:
-        return self._children > 0
+        return bool(self._children)
+
+    def take_in(self) -> None:
+        """Take in what has ended: also children that nobody watches, which hold up their namespace's end."""
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self._children:
+                self._children.pop(pid)(status, usage)
 
     def turn(self) -> bool:
-        """Wait for what is ready, a second at most, and make the calls; whether there were any."""
+        """Wait for what is ready, a second at most, make the calls and take in children; whether there were
+        any calls."""
         ready = self._poller.poll(POLL_MS)
         for descriptor, _ in ready:
             call = self._calls.get(descriptor)
             if call is not None:  # the call before may have forgotten this one
                 call()
+        self.take_in()
         return bool(ready)

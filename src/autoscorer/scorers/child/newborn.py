@@ -26,6 +26,7 @@ from autoscorer.scorers.child.walls import Raised
 REQUEST, PLACES, STDOUT, STDERR, ANSWER = range(5)
 FIXED = 5
 REQUEST_BYTES = 2**24
+NOT_SET_UP = "failed it ended while it was set up"  # said for a process that told nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,8 @@ def become_scorer(
     scores: socket.socket, raised: Raised, *, report: int, keeper: Keeper | None = None
 ) -> NoReturn:
     """In a fork of the keeper or the zygote: confine it, take the score from ``scores``, tell ``report``
-    behind which walls it is, let go of all that is not the scorer's, compute."""
+    behind which walls it is, let go of all that is not the scorer's, compute. What is told is a line for the
+    parent: "walls" with what stands, or "failed" with why it could not be set up."""
     leave = walls.leave_machine
     if keeper is not None and (leaving := keeper.leaving) is not None:
         leave = functools.partial(os.close, leaving)
@@ -52,9 +54,9 @@ def become_scorer(
             os._exit(0)  # there will be none
         request = json.loads(os.pread(descriptors[REQUEST], REQUEST_BYTES, 0))
         raised = _with_its_own(raised, request, descriptors, leave=leave)
-        os.write(report, json.dumps(raised).encode())
+        os.write(report, f"walls {json.dumps(raised)}\n".encode())
     except (OSError, ValueError) as exc:
-        os.write(report, json.dumps({"failed": f"{type(exc).__name__}: {exc}"}).encode())
+        os.write(report, f"failed {type(exc).__name__}: {exc}".replace("\n", " ").encode() + b"\n")
         os._exit(1)
     # Behind the wall the view has the files themselves; through a descriptor they could be written to.
     numbers = request["pinned"] if raised[walls.FILES] else []

@@ -18,11 +18,12 @@ from typing import Any
 
 import autoscorer
 from autoscorer.confine.logs import readable_tail
-from autoscorer.scorers.child.cradle import COUNTED, POLLED
+from autoscorer.scorers.child.cradle import ASKED, COUNTED, HERE, POLLED
 from autoscorer.telemetry.instruments import ZYGOTE_RESTARTS
 from autoscorer.utils.errors import AutoscorerError
 
 START_BUDGET_S = 120.0
+ANSWER_BUDGET_S = 20.0
 END_BUDGET_S = 20.0  # longer than a keeper may take to kill its tree
 # One thread each while they are imported: a process with threads cannot be forked in peace.
 ENVIRONMENT = {
@@ -80,6 +81,13 @@ class Nursery:
                 else:
                     return
         raise AutoscorerError("EXEC_ERROR", "The process that scorers are forked from cannot be reached.")
+
+    def make_sure(self) -> None:
+        """After a score was lost: a zygote that is on its way out takes no more."""
+        with self._lock:
+            if self._zygote is not None and not self._zygote.is_there():
+                self._end()
+                ZYGOTE_RESTARTS.add()
 
     @property
     def pid(self) -> int | None:
@@ -139,6 +147,17 @@ class _Zygote:
 
     def hand_over(self, kind: bytes, descriptors: Sequence[int]) -> None:
         socket.send_fds(self._control, [kind], descriptors)
+
+    def is_there(self) -> bool:
+        """Whether it answers."""
+        self._control.settimeout(ANSWER_BUDGET_S)
+        try:
+            self._control.send(ASKED)
+            return self._control.recv(16) == HERE
+        except OSError:
+            return False
+        finally:
+            self._control.settimeout(None)
 
     def end(self) -> None:
         """End of file on its socket makes it wait for the scores, which their own leashes end."""

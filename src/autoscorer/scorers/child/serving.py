@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import functools
 import os
 import select
-import signal
 import socket
+from contextlib import suppress
+from resource import struct_rusage
 
-from autoscorer.confine import supervisor
+from autoscorer.confine import forking, supervisor
 from autoscorer.scorers.child import walls
-from autoscorer.scorers.child.cradle import COUNTED, POLLED, STATUS, Cradle, Cradles, receive
+from autoscorer.scorers.child.cradle import (
+    ANSWER,
+    ASKED,
+    COUNTED,
+    HERE,
+    POLLED,
+    STATUS,
+    Cradle,
+    Cradles,
+    receive,
+)
 from autoscorer.scorers.child.keeper import keep
 from autoscorer.scorers.child.loop import Loop
 from autoscorer.scorers.child.ward import Ward
@@ -27,12 +38,11 @@ class Serving:
         self._world = world
         self._loop = Loop()
         self._is_over = False
-        if world.pids is None:
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes in ended keepers
+        has_wards = world.pids is not None and forking.can_make_sleepers() and walls.has_filter()
         mounts = _mounts()
         self._cradles = Cradles(
             waiting,
-            makers={COUNTED: self._keeper if world.pids is None else self._ward, POLLED: self._keeper},
+            makers={COUNTED: self._ward if has_wards else self._keeper, POLLED: self._keeper},
             identities=walls.identities,
             mounts=mounts,
         )
@@ -52,19 +62,23 @@ class Serving:
         self._cradles.let_go()
         while self._loop.has_children:  # each has a leash of its own
             self._loop.turn()
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                os.waitpid(-1, 0)
 
     def _take(self) -> None:
         kind, score = receive(self._control)
+        if kind == ASKED:
+            with suppress(OSError):  # then nobody waits for it
+                self._control.send(HERE)
+            return
         if not score:
             self._is_over = True
             return
+        self._loop.take_in()  # so that what has ended meanwhile gets no score
         try:
+            if len(score) <= ANSWER:
+                raise OSError(errno.EMFILE, "descriptors of the score got lost")
             self._cradles.hand_over(kind, score)
         except OSError as exc:  # the machine has no process left now; the next score may find one
-            with contextlib.suppress(OSError):  # nobody waits any more
+            if len(score) > STATUS:
                 supervisor.say(score[STATUS], f"failed {type(exc).__name__}: {exc}")
         for descriptor in score:
             os.close(descriptor)
@@ -75,14 +89,12 @@ class Serving:
 
     def _keeper(self) -> Cradle:
         cradle = Cradle(functools.partial(keep, entered=self._world.raised), self._world.fork)
-        if self._world.pids is not None:
-            try:
-                handle = os.pidfd_open(cradle.pid)
-            except OSError:
-                cradle.close()
-                raise
-            self._loop.watch_child(handle, cradle.pid, lambda *_: os.close(handle))
+        self._loop.watch_child(cradle.pid, _ignore)
         return cradle
+
+
+def _ignore(_status: int, _usage: struct_rusage) -> None:
+    """A keeper tells the parent itself how its score ended."""
 
 
 def _mounts() -> int | None:

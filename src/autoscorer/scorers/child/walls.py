@@ -28,7 +28,7 @@ def prepare() -> None:
     """In the zygote: find out once what every scorer's process needs."""
     _trees()
     for is_memory_counted in (True, False):
-        _filter(is_memory_counted)
+        _filter(is_memory_counted=is_memory_counted)
 
 
 def raise_outer(entered: Raised) -> Raised:
@@ -106,7 +106,7 @@ def identities() -> list[tuple[int, int] | None]:
 def raise_inner(raised: Raised, *, is_memory_counted: bool) -> Raised:
     """In the scorer's process itself, last: it can do nothing of the above any more."""
     dropped = namespaces.attempt(namespaces.drop_capabilities)
-    bpf = _filter(is_memory_counted)
+    bpf = _filter(is_memory_counted=is_memory_counted)
     filtered = (
         "no table of its system calls"
         if bpf is None
@@ -177,8 +177,13 @@ def _trees() -> dict[str, str]:
     return {each.target: os.path.realpath(each.source) for each in _system().shown}
 
 
+def has_filter() -> bool:
+    """Whether there is a filter of system calls for this machine."""
+    return _filter(is_memory_counted=True) is not None
+
+
 @functools.cache
-def _filter(is_memory_counted: bool) -> bytes | None:
+def _filter(*, is_memory_counted: bool) -> bytes | None:
     return own_filter(is_memory_counted=is_memory_counted)
 
 

@@ -10,7 +10,7 @@ has ended stays, and counts as a process, until its score is over.
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import signal
 import socket
@@ -27,7 +27,6 @@ from autoscorer.scorers.child.loop import Loop
 from autoscorer.scorers.child.world import World
 
 REPORT_BYTES = 2**16
-NOT_SET_UP = "it ended while it was set up"
 PF_EXITING = 0x4  # linux/sched.h
 
 
@@ -37,31 +36,42 @@ class Ward:
     def __init__(self, loop: Loop, world: World) -> None:
         """Fork it. Raises OSError."""
         self._loop = loop
-        self._ends = ExitStack()
         self._leash: int | None = None
         self._status: int | None = None
         self._ended: str | None = None
         self._is_pulled = self._is_killed = False
-        try:
-            self._scores, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._ends.enter_context(self._scores)
-            with theirs:
-                self._report, telling = os.pipe()
-                self._ends.callback(os.close, self._report)
-                try:
-                    first, scorer = world.populate(lambda: _be_scorer(theirs, telling, world))
-                finally:
-                    os.close(telling)
-            self._watch(first, scorer)
-        except OSError:
-            self._ends.close()
-            raise
+        with ExitStack() as ends:
+            self._scores, self._scorers = (
+                ends.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            )
+            self._report, telling = os.pipe()
+            ends.callback(os.close, self._report)
+            try:
+                first, scorer = world.populate(lambda: _be_scorer(self._scorers, telling, world))
+            finally:
+                os.close(telling)
+            self._first = first
+            loop.watch_child(scorer, self._scorer_ended)
+            loop.watch_child(first, self._first_ended)
+            self._ends = ExitStack()
+            try:
+                self._first_handle = self._handle(first)
+                self._handle(scorer)
+            except OSError:  # no descriptor is left
+                self.close()
+                self._ends.close()
+                raise
+            self._ends.push(ends.pop_all())
 
     def hand_over(self, score: Sequence[int]) -> None:
         """Give it the score with these descriptors, which stay the caller's. Raises OSError: it is gone."""
+        if self._is_killed:
+            raise OSError(errno.ESRCH, "the scorer's process has ended")
         leash, status = self._copied(score[CONTROL]), self._copied(score[STATUS])
         os.set_blocking(leash, False)
+        # With both ends in our hands it arrives in any case: why it could not be set up is then told.
         socket.send_fds(self._scores, [b"score"], [score[REQUEST], *score[PLACES:]])
+        self._scorers.close()
         self._leash, self._status = leash, status
         self._loop.watch(leash, self._look_at_leash)
 
@@ -76,21 +86,12 @@ class Ward:
         self._ends.callback(os.close, copy)
         return copy
 
-    def _watch(self, first: int, scorer: int) -> None:
-        self._first = first
-        try:
-            self._first_handle, scorer_handle = self._handle(first), self._handle(scorer)
-        except OSError:  # no descriptor is left
-            self.close()
-            for pid in (scorer, first):
-                os.waitpid(pid, 0)
-            raise
-        self._loop.watch_child(self._first_handle, first, self._first_ended)
-        self._loop.watch_child(scorer_handle, scorer, self._scorer_ended)
-
     def _handle(self, pid: int) -> int:
+        """A descriptor that wakes the loop when the process ends."""
         handle = os.pidfd_open(pid)
+        self._loop.watch(handle, lambda: self._loop.forget(handle))
         self._ends.callback(os.close, handle)
+        self._ends.callback(self._loop.forget, handle)
         return handle
 
     def _look_at_leash(self) -> None:
@@ -117,14 +118,16 @@ class Ward:
         if self._leash is not None:
             self._loop.forget(self._leash)
         if self._status is not None and self._ended is not None:
-            supervisor.say(self._status, self._words(self._ended))
+            self._tell(self._status, self._ended)
         self._ends.close()
 
-    def _words(self, ended: str) -> str:
-        told = json.loads(os.read(self._report, REPORT_BYTES) or b"{}")
-        if not told and not self._is_pulled:
-            told = {"failed": NOT_SET_UP}
-        return f"failed {told['failed']}" if "failed" in told else f"walls {json.dumps(told)}\n{ended}"
+    def _tell(self, status: int, ended: str) -> None:
+        """Pass on what the scorer's process has told, unread: later ones are forked of our memory."""
+        with suppress(BrokenPipeError):
+            told = os.splice(self._report, status, REPORT_BYTES)
+            if not told and not self._is_pulled:
+                supervisor.say(status, newborn.NOT_SET_UP)
+        supervisor.say(status, ended)
 
 
 def _be_scorer(scores: socket.socket, report: int, world: World) -> NoReturn:

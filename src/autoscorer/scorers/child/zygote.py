@@ -16,16 +16,21 @@ import importlib
 import importlib.util
 import json
 import os
+import resource
 import signal
 import socket
 import sys
 
 MESSAGE_BYTES = 65536
+MANY_FILES = 65536
 
 
 def main() -> None:
     gc.disable()
     control = socket.socket(fileno=int(sys.argv[1]))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most_here = MANY_FILES if most == resource.RLIM_INFINITY else min(most, MANY_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_here, most))  # each score under way has six open
     hello = json.loads(control.recv(MESSAGE_BYTES))
     sys.path[:] = list(dict.fromkeys([*sys.path, *hello["search_path"]]))
     _take_package(hello["package"])

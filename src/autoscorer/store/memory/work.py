@@ -21,7 +21,11 @@ class MemoryWork(LeasedWork):
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
 
-    def claim(self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S) -> Job | None:
+    def claim(
+        self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S, unless_released: bool = False
+    ) -> Job | None:
+        if unless_released and any(self._released(queue) for queue in queues):
+            return None
         taken = self._take(
             queues, 1, lambda job, now: moves.claim(job, worker=worker, now=now, lease_s=lease_s)
         )

@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from autoscorer.store.clock import Clock, Instant, kernel_clock
 from autoscorer.store.hearers import Hearers
+from autoscorer.utils import turns
 from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.logger import log_event
 from autoscorer.utils.retry import BackOff, retry_transient
@@ -77,12 +78,14 @@ class Database:
 
         A ``light`` one is not waited for until it is on the disk: a power cut may take the latest of them.
         """
-        with self._turn, _translated(), self.engine.begin() as connection:
+        with turns.jobs.kept(), self._turn, _translated(), self.engine.begin() as connection:
             if not self.is_server:
                 _begin(connection, synchronous="NORMAL" if light else "FULL")
             elif light:
                 connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
             yield connection
+            if not light:
+                turns.jobs.let_go()
 
     @contextmanager
     def alone(self, errand: str, *, light: bool = False) -> Iterator[Connection]:

@@ -37,7 +37,11 @@ class SqlWork(LeasedWork):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def claim(self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S) -> Job | None:
+    def claim(
+        self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S, unless_released: bool = False
+    ) -> Job | None:
+        if unless_released and self._released(queues):
+            return None
         taken = self._take(
             queues, 1, lambda job, now: moves.claim(job, worker=worker, now=now, lease_s=lease_s)
         )

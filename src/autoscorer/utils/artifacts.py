@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from autoscorer.utils import turns
+
 _CHUNK = 2**16
 
 
@@ -31,7 +33,8 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
+            with turns.jobs.aside():
+                os.fsync(file.fileno())
         Path(temporary).replace(path)
     except BaseException:  # clean-up: no interrupt leaves the temporary file
         Path(temporary).unlink(missing_ok=True)

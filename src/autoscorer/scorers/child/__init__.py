@@ -1,1 +1,1 @@
-"""Scorers in a process apart: a zygote that never computes, a keeper and a confined worker for each score."""
+"""Scorers in a process apart: a zygote that never computes, and of it a confined process for each score."""

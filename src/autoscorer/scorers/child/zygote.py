@@ -4,7 +4,7 @@ Run as ``python -I zygote.py CONTROL_FD`` with a clean environment by `child.nur
 has computed has threads and locks that a fork would copy in the middle of their work *(measured: after
 one polars operation every forked child hangs; after the import alone none of 300)*. CONTROL_FD is a
 socket that keeps messages apart: the first tells where AutoScorer is, the search path, what to import, how
-many keepers shall wait; each further one brings the descriptors of one score. End of file is the leash:
+many forks shall wait; each further one brings the descriptors of one score. End of file is the leash:
 nothing is left when the parent is gone.
 """
 

@@ -34,9 +34,11 @@ def main() -> None:
     if os.environ.get(HASTE):
         _hurry()
     if os.environ.get(UNMENDED):
+        from autoscorer.queues.redis_transport import Channel
         from celery_app.consumer import Consumer
 
         setattr(Consumer, "_settle_for_sure", lambda _consumer, _message: None)  # noqa: B010
+        setattr(Channel, "ack_emulation", True)  # noqa: B010
     from celery.bin.celery import main as celery
 
     sys.argv = ["celery", "-A", "celery_app.tasks", *sys.argv[1:]]

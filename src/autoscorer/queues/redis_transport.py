@@ -31,7 +31,8 @@ class Channel(redis.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self.QoS = Deliveries  # type: ignore[assignment]
+        if not self.ack_emulation:
+            self.QoS = Deliveries  # type: ignore[assignment]
 
     @contextmanager
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from celery.exceptions import Reject
 from autoscorer import runtime, service_runtime
 from autoscorer.executor.ownership import this_machine
 from autoscorer.maintenance.loop import Maintenance
+from autoscorer.queues import releasing
 from autoscorer.queues.base import STUCK_S, Queue
 from autoscorer.store.base import Store
 from autoscorer.store.records import Action, Job, Presence
@@ -22,6 +23,8 @@ from autoscorer.utils.errors import AutoscorerError
 from autoscorer.utils.logger import log_event
 from celery_app.tap import Tap
 
+# A message is on its way for three seconds, or while the broker has it: then it gets more time again.
+STILL_ON_ITS_WAY = 0.9
 REPORT_EVERY_S, PRESENT_FOR_S = 5.0, 20.0
 _NO_SUCH_JOB = "it names no such job"
 
@@ -114,7 +117,9 @@ class Serving:
             return None
         try:
             return self._store.work.claim(
-                queues=self._presence.queues, worker=self._worker.worker_id, unless_released=True
+                queues=self._presence.queues,
+                worker=self._worker.worker_id,
+                unless_released_s=releasing.LOST_AFTER_S * STILL_ON_ITS_WAY,
             )
         except AutoscorerError as exc:
             log_event("WARNING", "claim_failed", code=exc.code, reason=exc.message)

@@ -68,20 +68,25 @@ class Working(StoreCase):
         assert store.work.claim_job(released[1].task_id, worker="other") is None  # delivered twice
 
     def test_who_goes_past_the_messages_waits_for_those_that_are_on_their_way(
-        self, store: Store, acme: str
+        self, store: Store, acme: str, clock: MovableClock
     ) -> None:
-        for number in range(3):
+        for number in range(4):
             store.jobs.submit(new_job(acme, number))
-        (released,) = store.work.release(queues=["cpu"], at_most=1, lost_after_s=60)
+        first, second = store.work.release(queues=["cpu"], at_most=2, lost_after_s=60)
 
-        def claimed(*queues: str) -> Job | None:
-            return store.work.claim(queues=queues, worker="w", unless_released=True)
+        def claimed(*queues: str) -> str | None:
+            job = store.work.claim(queues=queues, worker="w", unless_released_s=50)
+            return job.job_id if job else None
 
+        assert claimed("cpu") is claimed("gpu", "cpu") is None
+        store.work.claim_job(first.task_id, worker="other")
         assert claimed("cpu") is None
-        assert claimed("gpu", "cpu") is None
-        store.work.claim_job(released.task_id, worker="other")
-        assert [job.job_id for job in (claimed("gpu", "cpu"), claimed("cpu")) if job] == ["job-1", "job-2"]
+        clock.forward(11)  # the second seems to be lost
+        assert claimed("cpu") == "job-2"
+        store.work.prolong(queue="cpu", messages=1, lost_after_s=60)  # but it is not
         assert claimed("cpu") is None
+        store.work.claim_job(second.task_id, worker="other")
+        assert [claimed("gpu", "cpu"), claimed("cpu")] == ["job-3", None]
 
     def test_nothing_is_released_while_there_is_no_room_for_enough(self, store: Store, acme: str) -> None:
         for number in range(5):

@@ -112,11 +112,17 @@ class Work(Protocol):
     """
 
     def claim(
-        self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S, unless_released: bool = False
+        self,
+        *,
+        queues: Sequence[str],
+        worker: str,
+        lease_s: float = LEASE_S,
+        unless_released_s: float | None = None,
     ) -> Job | None:
         """The next job: by priority, then of the organisation with fewest given out, then the oldest.
 
-        ``unless_released``: none while another job of ``queues`` is released, for its message brings work.
+        ``unless_released_s``: none while another job of ``queues`` is released and not lost for so many
+        seconds, for its message brings work.
         """
         ...
 

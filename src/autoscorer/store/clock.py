@@ -20,7 +20,7 @@ class Deadline:
     era: str
     elapsed_s: float
 
-    def passed(self, now: Instant) -> bool:
+    def passed(self, now: Instant | Deadline) -> bool:
         """Whether it lies behind ``now``; one of another era does: that machine has restarted since."""
         return self.era != now.era or self.elapsed_s <= now.elapsed_s
 

@@ -22,9 +22,14 @@ class MemoryWork(LeasedWork):
         self._rooms = rooms
 
     def claim(
-        self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S, unless_released: bool = False
+        self,
+        *,
+        queues: Sequence[str],
+        worker: str,
+        lease_s: float = LEASE_S,
+        unless_released_s: float | None = None,
     ) -> Job | None:
-        if unless_released and any(self._released(queue) for queue in queues):
+        if unless_released_s is not None and self._on_their_way(queues, unless_released_s):
             return None
         taken = self._take(
             queues, 1, lambda job, now: moves.claim(job, worker=worker, now=now, lease_s=lease_s)
@@ -50,6 +55,12 @@ class MemoryWork(LeasedWork):
                     until = now.plus(lost_after_s)
                     self._rooms.jobs[job.task_id] = dataclasses.replace(job, until=until)
             return len(released)
+
+    def _on_their_way(self, queues: Sequence[str], seconds: float) -> bool:
+        with self._rooms.lock:
+            until = self._rooms.clock().plus(seconds)
+            released = [job for queue in queues for job in self._released(queue)]
+            return any(job.until is not None and not job.until.passed(until) for job in released)
 
     def _released(self, queue: str) -> list[Job]:
         everything = self._rooms.jobs.values()

@@ -7,15 +7,16 @@ from typing import Any
 
 from sqlalchemy import Double, Select, String, bindparam, func, or_, select, union_all
 
-from autoscorer.store.clock import Instant
+from autoscorer.store.clock import Deadline, Instant
 from autoscorer.store.sql.tables import is_one_of, jobs, organisations
 from autoscorer.store.transitions import GIVEN_OUT, JobState
 
-_QUEUED = frozenset({JobState.QUEUED})
+_QUEUED, _RELEASED = frozenset({JobState.QUEUED}), frozenset({JobState.RELEASED})
+_NOW_S, _NOW_ERA = bindparam("now_s", type_=Double), bindparam("now_era", type_=String)
 
 
-def at(now: Instant) -> dict[str, Any]:
-    """The parameters of `next_waiting`."""
+def at(now: Instant | Deadline) -> dict[str, Any]:
+    """The parameters of `next_waiting` and `one_released`."""
     return {"now_s": now.elapsed_s, "now_era": now.era}
 
 
@@ -46,6 +47,15 @@ def one_waiting(queue: str) -> Select[Any]:
 
 
 @functools.cache
+def one_released(queues: tuple[str, ...]) -> Select[Any]:
+    """Whether any job of ``queues`` is released and its message not lost by then: one of them."""
+    kept = (jobs.c.until_s > _NOW_S, jobs.c.until_era == _NOW_ERA)
+    return (
+        select(jobs.c.seq).where(is_one_of(jobs.c.state, _RELEASED), jobs.c.queue.in_(queues), *kept).limit(1)
+    )
+
+
+@functools.cache
 def how_many(states: frozenset[JobState], queues: tuple[str, ...]) -> Select[Any]:
     """The number of jobs of ``queues`` in ``states``."""
     return select(func.count()).where(is_one_of(jobs.c.state, states), jobs.c.queue.in_(queues))
@@ -55,8 +65,8 @@ def _heads(queue: str) -> Select[Any]:
     """Each organisation's first job in ``queue`` that may be claimed now."""
     due = or_(
         jobs.c.until_s.is_(None),
-        jobs.c.until_s <= bindparam("now_s", type_=Double),
-        jobs.c.until_era != bindparam("now_era", type_=String),
+        jobs.c.until_s <= _NOW_S,
+        jobs.c.until_era != _NOW_ERA,
     )
     head = (
         select(jobs.c.seq)

@@ -15,7 +15,7 @@ from autoscorer.store.sql.applying import apply, change_job
 from autoscorer.store.sql.database import Database
 from autoscorer.store.sql.rows import job_of, until_values
 from autoscorer.store.sql.tables import is_one_of, jobs
-from autoscorer.store.sql.waiting import at, how_many, next_waiting, one_waiting
+from autoscorer.store.sql.waiting import at, how_many, next_waiting, one_released, one_waiting
 from autoscorer.store.transitions import GIVEN_OUT, LEASED, JobState
 from autoscorer.utils.errors import AutoscorerError
 
@@ -38,12 +38,18 @@ class SqlWork(LeasedWork):
         self._database = database
 
     def claim(
-        self, *, queues: Sequence[str], worker: str, lease_s: float = LEASE_S, unless_released: bool = False
+        self,
+        *,
+        queues: Sequence[str],
+        worker: str,
+        lease_s: float = LEASE_S,
+        unless_released_s: float | None = None,
     ) -> Job | None:
-        if unless_released and self._released(queues):
-            return None
         taken = self._take(
-            queues, 1, lambda job, now: moves.claim(job, worker=worker, now=now, lease_s=lease_s)
+            queues,
+            1,
+            lambda job, now: moves.claim(job, worker=worker, now=now, lease_s=lease_s),
+            unless_released_s=unless_released_s,
         )
         return taken[0] if taken else None
 
@@ -87,10 +93,11 @@ class SqlWork(LeasedWork):
         *,
         counted: frozenset[JobState] = frozenset(),
         light: bool = False,
+        unless_released_s: float | None = None,
     ) -> list[Job]:
         """Up to ``at_most`` jobs, less those of ``queues`` that are in a ``counted`` state already."""
         taken: list[Change] = []
-        if not queues or not self._anything_waits(queues):
+        if not queues or not self._anything_waits(queues, unless_released_s):
             return []
         with self._database.alone("claim", light=light) as connection:
             now = self._database.now(connection)
@@ -109,9 +116,13 @@ class SqlWork(LeasedWork):
             self._database.hearers.tell(made, now)
         return [made.job for made in taken]
 
-    def _anything_waits(self, queues: Sequence[str]) -> bool:
+    def _anything_waits(self, queues: Sequence[str], unless_released_s: float | None) -> bool:
         """Asked first, so that workers with nothing to do take no lock from those who have."""
         with self._database.reading() as connection:
+            if unless_released_s is not None:
+                until = self._database.now(connection).plus(unless_released_s)
+                if connection.execute(one_released(tuple(queues)), at(until)).first():
+                    return False
             return any(connection.execute(one_waiting(queue)).first() for queue in queues)
 
     def claim_job(

@@ -172,6 +172,30 @@ def test_a_broker_that_is_away_when_a_job_ends_costs_no_slot(
     counts.check()
 
 
+@pytest.mark.redis
+def test_a_slot_takes_its_next_job_from_the_store_in_the_stores_order(
+    site: Site, store: SqlStore, broker: RedisServer, counts: Counts
+) -> None:
+    """One message starts it; what waits and is not released comes without one."""
+    counts.fault = "jobs without a message"
+    with celery_worker(site, broker.url, "-c", "1"):
+        queue = queue_of(site, store, broker.url)
+        first = submitted(site, store, queue, 1, "wait")
+        all_start(first)
+        waiting = {(folder := site.workspace()): site.submit(store, folder) for _ in range(12)}
+        late = site.workspace()
+        jobs = first | waiting | {late: site.submit(store, late, priority=5)}
+        finish(first)
+        all_end(site, store, jobs)
+        counts.count(site, store, jobs)
+    begun = sorted((store.jobs.events(job.task_id)[-1].at, folder) for folder, job in (jobs).items())
+    names = {folder: [event.name for event in store.jobs.events(job.task_id)] for folder, job in jobs.items()}
+    without = [folder for folder, told in names.items() if "released" not in told]
+    assert len(without) > len(jobs) // 2
+    assert [folder for _, folder in begun].index(late) <= 2  # of those that waited nearly the first
+    counts.check()
+
+
 PROGRAM = """
 import os, time
 open('output/started', 'w').close()

@@ -165,7 +165,7 @@ def _execute(job: JobUnderWay, attempt: Attempt) -> None:
             taken = executor.take_output(attempt_plan, fresh, job.policy("execution"))
 
     try:
-        with job.stage("execute"), turns.jobs.aside():
+        with turns.jobs.aside(), job.stage("execute"):
             executor.run(attempt_plan, stop=job.context.stop, on_event=_logged(job), collect=collect)
     except BaseException as exc:  # clean-up, then up it goes
         if isinstance(exc, AutoscorerError):

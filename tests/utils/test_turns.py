@@ -19,6 +19,12 @@ def two() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a busy machine lets nobody lose it."""
+    monkeypatch.setattr(turns, "MOST_S", 10.0)
+
+
 def most_at_once(turn: Callable[[], object], pool: ThreadPoolExecutor) -> int:
     """How many threads were inside at the same time, of two that go in ten times."""
     inside, most = [0], [0]
@@ -61,7 +67,8 @@ def test_what_takes_long_lets_others_in_and_has_the_turn_again_after(two: Thread
     assert turn._whose is None
 
 
-def test_one_that_hangs_costs_a_moment_once(two: ThreadPoolExecutor) -> None:
+def test_one_that_hangs_costs_a_moment_once(two: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "MOST_S", 0.2)
     turn, inside, go_on = Turns(), threading.Event(), threading.Event()
 
     def hang() -> None:

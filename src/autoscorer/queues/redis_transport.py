@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kombu.transport import redis, virtual
@@ -17,8 +17,12 @@ class Deliveries(virtual.QoS):
     """
 
     def restore_unacked(self) -> list[Any]:
-        """Put them back as far as the broker is there; kombu's own would write the others to a file."""
-        super().restore_unacked()  # type: ignore[no-untyped-call]
+        """Put them back by one command, if the broker is there; kombu's own asks for each, and would write
+        what it cannot put back to a file."""
+        self._flush()  # type: ignore[no-untyped-call]
+        messages = list(self._delivered.values())
+        self._delivered.clear()
+        self.channel.put_back(messages)
         return []
 
 
@@ -43,13 +47,24 @@ class Channel(redis.Channel):
             client = self._kept
         yield client
 
+    def put_back(self, messages: Sequence[Any]) -> None:
+        """Put messages into their queues again as they came, as far as the broker is there: what a consumer
+        has made of them since is not for others."""
+        with self.conn_or_acquire() as client, suppress(OSError, *self.connection_errors):
+            pipe = client.pipeline(transaction=False)
+            for message in messages:
+                self._lay_down(message, pipe)
+            pipe.execute()
+
     def _restore(self, message: Any, leftmost: bool = False) -> None:
-        """Put a message back as it came: what a consumer has made of it since is not for others."""
-        where = message.delivery_info
         with self.conn_or_acquire() as client:
-            self._do_restore_message(  # type: ignore[no-untyped-call]
-                message._raw, where["exchange"], where["routing_key"], client, leftmost
-            )
+            self._lay_down(message, client, leftmost=leftmost)
+
+    def _lay_down(self, message: Any, pipe: Any, *, leftmost: bool = False) -> None:
+        where = message.delivery_info
+        self._do_restore_message(  # type: ignore[no-untyped-call]
+            message._raw, where["exchange"], where["routing_key"], pipe, leftmost
+        )
 
 
 class Transport(redis.Transport):

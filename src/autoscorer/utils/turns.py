@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MOST_S = 0.2
+MOST_S = 0.01  # who only waits meanwhile, as for a file over a network, is not to hold up others
 
 
 class Turns:

@@ -64,10 +64,14 @@ class Database:
         # Among the threads of a process a lock hands over at once.
         self._turn: AbstractContextManager[Any] = nullcontext() if self.is_server else threading.Lock()
 
+    def _in_turn(self) -> AbstractContextManager[None]:
+        """A server is waited for all the time, a file only when it is synced."""
+        return turns.jobs.aside() if self.is_server else turns.jobs.kept()
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection with one consistent view. Raises STORE_UNAVAILABLE."""
-        with _translated(), self.engine.begin() as connection:
+        with self._in_turn(), _translated(), self.engine.begin() as connection:
             if not self.is_server:
                 _begin(connection)
             yield connection
@@ -78,7 +82,7 @@ class Database:
 
         A ``light`` one is not waited for until it is on the disk: a power cut may take the latest of them.
         """
-        with turns.jobs.kept(), self._turn, _translated(), self.engine.begin() as connection:
+        with self._in_turn(), self._turn, _translated(), self.engine.begin() as connection:
             if not self.is_server:
                 _begin(connection, synchronous="NORMAL" if light else "FULL")
             elif light:

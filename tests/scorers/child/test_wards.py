@@ -285,14 +285,13 @@ def test_a_set_up_that_fails_is_told_and_leaves_nothing_open(
     zygote = zygote_of(host)
     assert zygote is not None
     (tmp_path / "gone").rmdir()
-    opened = []
-    for _ in range(12):
+    before = zygote.num_fds()
+    for _ in range(25):
         with pytest.raises(AutoscorerError) as caught:
             odd.score(host, tmp_path, "return good()")
         assert (caught.value.code, caught.value.blame) == ("EXEC_ERROR", "platform")
         assert "FileNotFoundError" in str(caught.value.details["reason"])
-        opened.append(zygote.num_fds())
-    assert max(opened[6:]) <= max(opened[:6])
+    wait_for(lambda: zygote.num_fds() <= before + 10)  # those of two that wait are five each
     (tmp_path / "gone").mkdir()
     assert odd.score(host, tmp_path, "return good()").result.metrics == {"m": 1.0}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from typing import Any
 
 import kombu
@@ -78,3 +80,29 @@ def test_what_cannot_be_put_back_is_left_to_the_store(
     assert "EMERGENCY" not in capfd.readouterr().err
     broker.start()
     assert broker.messages() == 0
+
+
+def test_one_that_was_put_back_with_its_connection_may_be_rejected(broker: RedisServer) -> None:
+    """A slot may do so while the line is being closed."""
+    with CONNECT(broker.url) as connection:
+        sent(connection, "one")
+        (message,) = taken(connection, 1)
+        connection.default_channel.close()
+        message.reject(requeue=True)
+        assert broker.messages() == 1
+
+
+def test_a_broker_that_stands_still_is_waited_for_once(broker: RedisServer) -> None:
+    wait_s = 0.5
+    connection = CONNECT(broker.url, transport_options={"socket_timeout": wait_s, "max_retries": 1})
+    sent(connection, *map(str, range(6)))
+    taken(connection, 6)
+    assert broker.process is not None
+    broker.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        connection.default_channel.close()
+        assert time.monotonic() - began < 4 * wait_s
+    finally:
+        broker.process.send_signal(signal.SIGCONT)
+    connection.close()

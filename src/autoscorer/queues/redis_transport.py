@@ -16,6 +16,11 @@ class Deliveries(virtual.QoS):
     again after hours. A message that is lost with its worker the store has sent again within half a minute.
     """
 
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """One that was put back as the connection was closed is not put back again."""
+        if delivery_tag in self._delivered:
+            super().reject(delivery_tag, requeue=requeue)  # type: ignore[no-untyped-call]
+
     def restore_unacked(self) -> list[Any]:
         """Put them back by one command, if the broker is there; kombu's own asks for each, and would write
         what it cannot put back to a file."""

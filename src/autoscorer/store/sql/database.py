@@ -81,6 +81,7 @@ class Database:
         """A transaction: all of it or nothing. Raises STORE_UNAVAILABLE, or IntegrityError as it is.
 
         A ``light`` one is not waited for until it is on the disk: a power cut may take the latest of them.
+        While any other is waited for, another job's thread has the turn.
         """
         with self._in_turn(), self._turn, _translated(), self.engine.begin() as connection:
             if not self.is_server:

@@ -23,6 +23,7 @@ def two() -> Iterator[ThreadPoolExecutor]:
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a busy machine lets nobody lose it."""
     monkeypatch.setattr(turns, "MOST_S", 10.0)
+    monkeypatch.setattr(turns, "LOOK_S", 10.0)
 
 
 def most_at_once(turn: Callable[[], object], pool: ThreadPoolExecutor) -> int:
@@ -61,14 +62,14 @@ def test_what_takes_long_lets_others_in_and_has_the_turn_again_after(two: Thread
     assert inside.wait(10)
     began = time.monotonic()
     with turn.taken():
-        assert time.monotonic() - began < turns.MOST_S / 2
+        assert time.monotonic() - began < turns.LOOK_S / 2
     go_on.set()
     assert future.result(10)
     assert turn._whose is None
 
 
 def test_one_that_hangs_costs_a_moment_once(two: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "MOST_S", 0.2)
+    monkeypatch.setattr(turns, "LOOK_S", 0.2)
     turn, inside, go_on = Turns(), threading.Event(), threading.Event()
 
     def hang() -> None:
@@ -82,13 +83,38 @@ def test_one_that_hangs_costs_a_moment_once(two: ThreadPoolExecutor, monkeypatch
     for _ in range(3):
         began = time.monotonic()
         with turn.taken():
-            waited.append(time.monotonic() - began >= turns.MOST_S)
+            waited.append(time.monotonic() - began >= turns.LOOK_S)
     assert waited == [True, False, False]
     with turn.taken():
         go_on.set()
         future.result(10)
         assert turn._is_mine()  # whoever lost it takes it from nobody
     assert turn._whose is None
+
+
+@pytest.mark.parametrize("most_s", [10.0, 0.1])
+def test_who_computes_keeps_it_longer_but_not_for_ever(
+    two: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, most_s: float
+) -> None:
+    monkeypatch.setattr(turns, "LOOK_S", 0.05)
+    monkeypatch.setattr(turns, "LEAST_COMPUTING", 0.0001)  # on a busy machine, too
+    monkeypatch.setattr(turns, "MOST_S", most_s)
+    turn, inside = Turns(), threading.Event()
+
+    def compute() -> None:
+        with turn.taken():
+            inside.set()
+            began = time.monotonic()
+            while time.monotonic() < began + 0.5:
+                pass
+
+    future = two.submit(compute)
+    assert inside.wait(10)
+    began = time.monotonic()
+    with turn.taken():
+        waited_s = time.monotonic() - began
+    future.result(10)
+    assert (waited_s > 0.3) == (most_s > 0.3)
 
 
 def test_inside_a_turn_another_is_the_same() -> None:

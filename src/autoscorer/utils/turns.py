@@ -5,17 +5,20 @@ processor: a job of hundreds of short calls then costs half as much again as alo
 11 ms of the worker's time a job, 50 against 11 changes of thread, four slots on two processors)*. So whoever
 works on a job has the turn, and lets go of it for what takes long.
 
-It is a courtesy, no lock: who waits for `MOST_S` takes the turn from whoever has it, and nothing may rely on
-having it. So a thread that hangs costs another one a moment, once.
+It is a courtesy, no lock: who waits takes the turn from whoever has it and does not compute, as one that
+waits for a file over a network, and after `MOST_S` from anybody. Nothing may rely on having it.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MOST_S = 0.01  # who only waits meanwhile, as for a file over a network, is not to hold up others
+LOOK_S = 0.01
+LEAST_COMPUTING = 0.2  # of that time; where others want the processor too, nobody gets all of it
+MOST_S = 0.1
 
 
 class Turns:
@@ -65,9 +68,23 @@ class Turns:
         return self._whose == threading.get_ident()
 
     def _take(self) -> None:
+        give_up_at = time.monotonic() + MOST_S
         with self._changed:
-            self._changed.wait_for(lambda: self._whose is None, timeout=MOST_S)
+            while (whose := self._whose) is not None and time.monotonic() < give_up_at:
+                used_s = _computed_s(whose)
+                is_told = self._changed.wait(LOOK_S)
+                if not is_told and self._whose == whose and not _has_computed(whose, used_s):
+                    break
             self._whose = threading.get_ident()
+
+
+def _has_computed(thread: int, used_s: float) -> bool:
+    return _computed_s(thread) - used_s >= LOOK_S * LEAST_COMPUTING
+
+
+def _computed_s(thread: int) -> float:
+    """The processor time of a thread that lives, as one does that has the turn: it lets go before it ends."""
+    return time.clock_gettime(time.pthread_getcpuclockid(thread))
 
 
 jobs = Turns()  # of all threads that work on jobs: they share one interpreter

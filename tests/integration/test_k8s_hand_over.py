@@ -88,9 +88,9 @@ class Scene:
         return {str(row["metadata"]["uid"]) for kind in ("jobs", "pods") for row in self.rows(kind)}
 
     def has_ended(self) -> bool:
-        """Whether the cluster says that the program has."""
-        (pod,) = self.rows("pods")
-        return any("terminated" in row["state"] for row in pod["status"]["containerStatuses"])
+        """Whether the cluster says that the program has. Its pod may be still to come."""
+        statuses = [row for pod in self.rows("pods") for row in pod["status"].get("containerStatuses", ())]
+        return any("terminated" in row["state"] for row in statuses)
 
     def release(self) -> None:
         """Let the program end; with it, whatever else runs in its container, as what tells it to."""

@@ -55,8 +55,8 @@ def test_what_was_not_acknowledged_goes_back_as_it_came(broker: RedisServer) -> 
     with CONNECT(broker.url) as connection:
         sent(connection, "one", "two", "three")
         before = [json.loads(item) for item in broker.call("LRANGE", "cpu", "0", "-1")]
-        one, two, three = taken(connection, 3)
-        for message in (one, two, three):  # as `celery_app.consumer` does
+        one, two, _ = messages = taken(connection, 3)
+        for message in messages:  # as `celery_app.consumer` does
             message.body, message.headers, message.properties = "changed", {}, {}
         one.ack()
         two.reject(requeue=True)
@@ -64,9 +64,8 @@ def test_what_was_not_acknowledged_goes_back_as_it_came(broker: RedisServer) -> 
     for item in (*before, *after):  # kombu says that it was delivered before
         item["headers"].pop("redelivered", None)
         item["properties"]["delivery_info"].pop("redelivered", None)
-    assert [item["body"] for item in before] != []
+    assert len(before) == 3
     assert sorted(map(str, after)) == sorted(map(str, before[:2]))
-    assert three.body == "changed"
 
 
 def test_what_cannot_be_put_back_is_left_to_the_store(

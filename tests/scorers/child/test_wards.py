@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from autoscorer.scorers.child import nursery, zygote
+from autoscorer.scorers.child import nursery
 from autoscorer.scorers.child.host import ChildHost
 from autoscorer.scorers.child.loop import Loop
 from autoscorer.utils.errors import AutoscorerError
@@ -81,15 +81,20 @@ return good(won=float(won))
 """
 
 
+def begin_with(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have zygotes begin with ``program``, which goes on with their script."""
+    command = nursery._command
+
+    def changed(descriptor: int) -> list[str]:
+        *flags, script, number = command(descriptor)
+        return [*flags, "-c", program, script, number]
+
+    monkeypatch.setattr(nursery, "_command", changed)
+
+
 def host_without(left_out: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> ChildHost:
     """Whose zygote leaves these walls out."""
-    program = WITHOUT.format(left_out=left_out, path=nursery.search_path())
-
-    def command(descriptor: int) -> list[str]:
-        flags = [sys.executable, "-I", "-X", "utf8", "-c", program]
-        return [*flags, str(Path(zygote.__file__)), str(descriptor)]
-
-    monkeypatch.setattr(nursery, "_command", command)
+    begin_with(WITHOUT.format(left_out=left_out, path=nursery.search_path()), monkeypatch)
     host = ChildHost(odd.settings(), warm=True)  # its libraries have handlers and threads of their own
     host._nursery._waiting = 0
     return host
@@ -308,13 +313,7 @@ runpy.run_path(script, run_name="__main__")
 def test_a_zygote_without_descriptors_is_the_platforms_fault(
     host: ChildHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = nursery._command
-
-    def full(descriptor: int) -> list[str]:
-        *flags, script, number = command(descriptor)
-        return [*flags, "-c", FULL, script, number]
-
-    monkeypatch.setattr(nursery, "_command", full)
+    begin_with(FULL, monkeypatch)
     with pytest.raises(AutoscorerError) as caught:
         odd.score(host, tmp_path, "return good()")
     assert (caught.value.code, caught.value.blame) == ("EXEC_ERROR", "platform")
@@ -332,13 +331,7 @@ runpy.run_path(script, run_name="__main__")
 def test_where_a_process_cannot_be_watched_a_keeper_is_forked(
     host: ChildHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = nursery._command
-
-    def old(descriptor: int) -> list[str]:
-        *flags, script, number = command(descriptor)
-        return [*flags, "-c", NO_PIDFDS, script, number]
-
-    monkeypatch.setattr(nursery, "_command", old)
+    begin_with(NO_PIDFDS, monkeypatch)
     for _ in range(3):
         assert odd.score(host, tmp_path, "return good()").result.metrics == {"m": 1.0}
     zygote = zygote_of(host)
